@@ -56,9 +56,13 @@ def run_program(program: Callable[[], int], as_json: bool = False) -> int:
     are handled only in the main thread.  If standard output cannot be written, e.g. on a full disk, the work is done,
     one line on standard error says so, and the status is 1 instead of 0.
 
+    Nothing is begun in a folder that was removed: relative paths mean nothing there, and PyTorch's libraries cannot be
+    loaded.
+
     Args:
         program: does all the work, PyTorch's import included, and returns an exit status.
-        as_json: an end by a signal is also reported as a JSON object on standard output.
+        as_json: an end by a signal or an error that `program` lets through is also reported as a JSON object on
+            standard output.
     """
     prepare_process()
     before = sys.stdout
@@ -66,7 +70,7 @@ def run_program(program: Callable[[], int], as_json: bool = False) -> int:
     try:
         with _signals_raise(), _warnings_are_notices():
             try:
-                status = program()
+                status = _without_folder(as_json) or program()
             except (KeyboardInterrupt, Terminated) as ending:
                 by_term = isinstance(ending, Terminated)
                 told_of = f"{'terminated' if by_term else 'interrupted'}; files written so far are whole"
@@ -76,9 +80,10 @@ def run_program(program: Callable[[], int], as_json: bool = False) -> int:
                 status = 128 + (signal.SIGTERM if by_term else signal.SIGINT)
             except Exception as error:
                 if not lacks_memory(error):
+                    if as_json:
+                        say(json.dumps({"ok": False, "error": f"{type(error).__name__}: {told(error)}"}))
                     raise
-                say(f"error: {told(error)}", sys.stderr)
-                status = 1
+                status = say_error(error, as_json)
             except SystemExit as ending:  # of argparse, after --help or impossible arguments
                 if not output.lost():
                     raise
@@ -90,6 +95,22 @@ def run_program(program: Callable[[], int], as_json: bool = False) -> int:
         return status or 1
     finally:
         sys.stdout = before
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether words of a command line ask for a JSON report: --json, which argparse lets users shorten to --j."""
+    options = words[: words.index("--")] if "--" in words else words
+    return any(len(word) > 2 and "--json".startswith(word) for word in options)
+
+
+def _without_folder(as_json: bool) -> int:
+    """The exit status 1, and the error said, if the current folder was removed or cannot be read; else 0."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        reason = f"the current folder is not there or cannot be read ({error.strerror}); change to another one by cd"
+        return say_error(ValueError(reason), as_json)
+    return 0
 
 
 def run_script(work: Callable[[Any], int | None], args: Any) -> int:

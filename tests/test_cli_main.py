@@ -1,5 +1,6 @@
 """The `adasffuse` command: its verbs, their help, completion, and what `info` says."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -48,15 +49,24 @@ def test_usage_version_and_unknown_verbs(capsys):
 @pytest.mark.parametrize(
     "words", ["fuse a", "fuse a b -o c --size huge", "stack a -o b", "video a b", "info --nonsense"], ids=str
 )
-def test_impossible_arguments_are_reported_as_json_too(capsys, words):
+@pytest.mark.parametrize("option", ["--json", "--js"])
+def test_impossible_arguments_are_reported_as_json_too(capsys, words, option):
     with pytest.raises(SystemExit) as caught:
-        main([*words.split(), "--json"])
+        main([*words.split(), option])
     out, err = capsys.readouterr()
     said = json.loads(out)
     assert caught.value.code == 2 and said["ok"] is False and f"error: {said['error']}\n" in err
-    with pytest.raises(SystemExit):
-        main(words.split())
-    assert capsys.readouterr().out == ""
+    for more in ([], ["--", "--json"]):  # behind -- is a file of that name
+        with pytest.raises(SystemExit):
+            main([*words.split(), *more])
+        assert capsys.readouterr().out == ""
+
+
+def test_every_verb_with_json_reports_interruptions_too():
+    for verb, command in COMMANDS.items():
+        parser = importlib.import_module(f"adasffuse.cli.{command.module}").make_parser()
+        flags = [action for action in parser._actions if "--json" in action.option_strings and action.nargs == 0]
+        assert bool(flags) == command.reports, verb
 
 
 WITHOUT_PYTORCH = """

@@ -31,14 +31,13 @@ def hash_only(monkeypatch):
     black = Image(np.zeros((64, 64), np.float32))
     for module in (luma, crops):
         monkeypatch.setattr(module, "read_images", lambda paths, readings=(): [black] * len(paths))
-    monkeypatch.setattr(manifest, "file_sha256", sha256)
 
 
 def used_files(options: Options) -> dict[str, str]:
     """SHA-256 to name of every file that a run trains or validates on, as its manifest lists them."""
     return {
         file["sha256"]: file["name"]
-        for file in manifest.data_files(SimpleNamespace(options=options), MixedCrops(options.parts))
+        for file in manifest.data_files(SimpleNamespace(options=options), MixedCrops(options.parts), sha256)
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from adasffuse.downstream.classes import CLASSES, ClassList, find_classes
-from adasffuse.downstream.frames import drawn_splits, find_frames, write_lists
+from adasffuse.downstream.frames import drawn_splits, find_frames, trained_on, write_lists
 from adasffuse.downstream.labels import (
     BoxRules,
     Judgement,
@@ -211,6 +211,15 @@ class TestFrames:
         wanted = ("'dog' is not listed", "swapped corners", "10x10 pixels", "x.xml: boxes without an image")
         wanted += ("c: its images differ in size", "nothing is no image", "d is listed 2 times, in train.txt; ")
         assert text.startswith("7 faults") and all(part in text for part in wanted)
+
+    def test_frames_that_are_trained_on_under_another_name(self, tmp_path):
+        for stem in "abc":
+            frame(tmp_path, stem, "infrared", "visible")
+            voc(tmp_path / f"Annotations/{stem}.xml", ("car", 1, 1, 9, 9))
+            write_image(tmp_path / f"infrared/{stem}.png", np.full((48, 64), ord(stem), np.uint8))
+        (tmp_path / "infrared/b.png").write_bytes((tmp_path / "infrared/a.png").read_bytes())
+        one, copy, other = find_frames([tmp_path], "detect", TWO).frames.values()
+        assert trained_on([one], [copy, other]) == ["b"]
 
     def test_faults_of_masks(self, tmp_path):
         for stem in "ab":

@@ -837,13 +837,25 @@ def test_what_is_no_range_of_results(data, capsys, words, fault):
     assert fault in capsys.readouterr().err
 
 
-def test_results_with_holes_are_not_scored(data, capsys):
+@pytest.mark.parametrize("side", [1, 10])  # a dead pixel of a camera would be filled
+def test_results_with_holes_are_not_scored(data, capsys, side):
     of_other_programs(data)
     values = cv2.imread(str(data / "f01" / "p1.tif"), cv2.IMREAD_UNCHANGED)
-    values[10:20, 10:20] = np.nan
+    values[10 : 10 + side, 10 : 10 + side] = np.nan
     cv2.imwrite(str(data / "f01" / "p1.tif"), values)
     assert run(data, "--fused", data / "f01", "--range_fused", 0, 1) == 0
-    assert "p1.tif: 100 of its pixels hold no data" in capsys.readouterr().out
+    assert f"p1.tif: {side**2} of its pixels hold no data" in capsys.readouterr().out
+
+
+def test_files_that_are_given_twice_are_noticed(data, capsys):
+    run(data, "--fused", data / "mean", f"again={data}/mean", "--reference", data / "mean")
+    err = capsys.readouterr().err
+    for name in ("mean", "again"):
+        assert f"the results of {name} are the very files of true images, in {data}/mean; is that meant?" in err
+    run(data, "--fused", data / "mean", f"again={data}/mean")
+    assert "the results of again are the very files of results of mean" in capsys.readouterr().err
+    run(data, "--fused", data / "mean")
+    assert "very files" not in capsys.readouterr().err
 
 
 def test_true_images_of_floating_point(data, capsys):

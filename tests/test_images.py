@@ -571,6 +571,18 @@ def test_a_range_of_another_file_is_a_notice(tmp_path):
     assert read_image(tmp_path / "a.tif", (1000, 1100)).notices == ()
 
 
+def test_a_range_in_other_units_is_refused(tmp_path):
+    values = np.arange(7000, 8000, dtype=np.uint16).reshape(20, 50)  # counts of a camera
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    for black, white in ((20, 40), (0, 1), (1, 0), (-40, 200)):
+        with pytest.raises(
+            ImageError, match=r"a.tif: its values span 7000..7999, nowhere near the range .* units of the"
+        ):
+            read_image(tmp_path / "a.tif", (black, white))
+    tifffile.imwrite(tmp_path / "a.tif", values * 0 + 7000)  # a closed shutter
+    assert "100% of its values lie outside the range 20 40" in read_image(tmp_path / "a.tif", (20, 40)).notices[0]
+
+
 def test_lab_has_colour(tmp_path):
     red = np.broadcast_to(np.uint8([138, 81, 70]), (8, 8, 3)).copy()  # sRGB red is L* 54, a* 81, b* 70 under D50
     tifffile.imwrite(tmp_path / "a.tif", red, photometric="cielab")

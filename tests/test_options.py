@@ -261,8 +261,9 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
         (changed(train={"accumulate": 0}), "train.accumulate must lie in 1 .. 65536, got 0"),
         (
             changed(log={"best": "VIFF+Qab"}),
-            "log.best must be names out of VIFF, .*PSNR_GT, loss, joined by .*; got 'VIFF.Qab'",
+            "log.best must be different names out of VIFF, .*PSNR_GT, loss, joined by .*; got 'VIFF.Qab'",
         ),
+        (changed(log={"best": "VIFF+VIFF"}), "log.best must be different names"),
         (with_data(workers=-1), "data.workers must lie in 0 .. 256, got -1"),
         (changed(log={"keep": 0}), "log.keep must lie in 1 .. 1e.06, got 0"),
         (changed(log={"panel": -1}), "log.panel must lie in 0 .. 1e.09, got -1"),

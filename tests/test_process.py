@@ -1,5 +1,6 @@
 """A process's settings, printing and end: of programs alone, before PyTorch is loaded, never over the user's own."""
 
+import contextlib
 import json
 import os
 import re
@@ -131,6 +132,28 @@ def test_the_end_by_a_signal_is_reported_as_json():
         out, err = process.communicate(timeout=60)
     report = json.loads(out.splitlines()[-1])
     assert (report["ok"], report["interrupted"], report["error"]) == (False, True, err.decode().strip())
+
+
+def test_nothing_is_begun_in_a_folder_that_was_removed(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    status = run_program(lambda: pytest.fail("begun"), as_json=True)
+    out, err = capsys.readouterr()
+    said = "the current folder is not there or cannot be read (No such file or directory); change to another one by cd"
+    assert (status, json.loads(out), err) == (1, {"ok": False, "error": said}, f"error: {said}\n")
+
+
+@pytest.mark.parametrize("error, said", [(MemoryError(), "out of memory"), (KeyError("a"), "KeyError: 'a'")], ids=repr)
+def test_an_error_that_a_program_lets_through_is_reported_as_json(error, said, capsys):
+    def program():
+        raise error
+
+    ended = contextlib.nullcontext() if isinstance(error, MemoryError) else pytest.raises(KeyError)
+    with ended:
+        assert run_program(program, as_json=True) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False and report["error"].startswith(said)
 
 
 def test_a_signal_within_a_text_that_is_executed_ends_a_program_as_any(tmp_path):

@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -28,11 +29,12 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.ghosts import GhostRemover, as_bright_as, moved
-from adasffuse.inference.misalignment import seen_misalignment
+from adasffuse.inference.misalignment import misaligned_frames_notice, misaligned_pairs_notice, seen_misalignment
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import StackOptions, fuse_stack, plan_stack
 from adasffuse.inference.stack_images import StackImages, _cut_by
 from adasffuse.registration.aligner import Aligner, measure_of
+from adasffuse.registration.estimate import Glance
 from adasffuse.registration.stacks import _comparable, _correlation, register_to
 from adasffuse.registration.transform import AlignmentError, corner_shifts, warp_image
 from adasffuse.tasks import KINDS, TASKS
@@ -495,6 +497,23 @@ def test_images_of_several_scenes_are_refused(tmp_path):
     notices = fuse_stack(fuser(), [*paths, others[1]]).notices
     assert any(f"{others[1]}: seems to have nothing in common" in notice for notice in notices)
     assert not any("nothing in common" in notice for notice in fuse_stack(fuser(), [paths[0], others[1]]).notices)
+    third = others[2]
+    write_image(third, read_image(third).pixels[::-1])
+    alone = fuse_stack(fuser("mff"), [paths[0], others[1], third]).notices
+    assert any("no image has anything in common with another" in notice for notice in alone)
+
+
+def test_a_pair_of_two_scenes_of_one_camera_is_told(tmp_path):
+    other = cv2.resize(photographs.chelsea(), (200, 160), interpolation=cv2.INTER_AREA)
+    (tmp_path / "other").mkdir()
+    one, two = (read_image(paths[1]) for paths in (bracket(tmp_path), bracket(tmp_path / "other", image=other)))
+    for task in ("mff", "mef"):
+        assert seen_misalignment(TASKS[task], [one, two], None) == Glance(None, unlike=True)
+        assert seen_misalignment(TASKS[task], [one, replace(one, pixels=0 * one.pixels)], None) is None  # flat
+    (said,) = misaligned_pairs_notice([("x", Glance(None, unlike=True)), ("y", None)], None)
+    assert said.startswith("1 of 2 pairs, such as x, seem to have nothing in common")
+    (said,) = misaligned_frames_notice([Glance(None, unlike=True)] * 2, None)
+    assert said.startswith("2 of 2 pairs of frames that were looked at seem to have nothing in common")
 
 
 @pytest.mark.parametrize(

@@ -1166,6 +1166,8 @@ def test_volumes_that_show_nothing(tmp_path, weights, capsys):
     words = ("-o", tmp_path / "f.nii", "--weights", weights)
     assert run(*files, *words, "--range_a", 5000, 6000) == 0
     assert "a.nii: 100% of its values lie outside the range 5000 6000; they span 0..191" in capsys.readouterr().out
+    assert run(*files, *words, "--range_a", 5000, 5010) == 1
+    assert "a.nii: its values span 0..191, nowhere near the range 5000 5010" in capsys.readouterr().out
     volume(files[1], np.full((8, 8, 3), 7, np.int16))
     assert run(*files, *words) == 0
     assert "b.nii: has the value 7 everywhere" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,22 +212,41 @@ def test_a_stopped_run_continues_bit_for_bit(root, tmp_path, monkeypatch, caplog
 
 def test_the_numbers_of_images_are_said_before_training(root, tmp_path, caplog):
     caplog.set_level("INFO")
-    train(mixed_options(root, steps=1), tmp_path, "cpu")
+    train(mixed_options(root, steps=3), tmp_path, "cpu")
     counts = "ivf: pairs to train on: 3, held out: 1; mef: pairs to train on: 2, held out: 1"
     assert [one.message for one in caplog.records] == [counts]
     for name in "abc":
         write_image(tmp_path / "sharp" / f"{name}.png", texture(40, 40, seed=ord(name)))
     data = {"datasets": [], "sharp_folder": "sharp", "sharp_share": 1.0, "validation": ["b"]}
-    train(run_options(tmp_path, 1, "made", task="mff", data=data), tmp_path, "cpu")
+    train(run_options(tmp_path, 3, "made", task="mff", data=data), tmp_path, "cpu")
     assert caplog.records[-1].message == "mff: pairs to train on: 0, sharp photographs: 2, held out: 1"
 
 
 def test_what_may_be_wrong_with_the_images_is_said_by_the_main_process(root, tmp_path, caplog):
     patterns = [f"none{number}" for number in range(14)]
-    train(run_options(root, steps=1, data={"validation": patterns}), tmp_path, "cpu")
+    train(run_options(root, steps=3, data={"validation": patterns}), tmp_path, "cpu")
     said = [one.message for one in caplog.records]
     assert said[0] == "notice: data.validation: none0 holds no image out; names are stems, without folder and suffix"
     assert len(said) == 11 and said[-1] == "notice: 4 more about the training images"
+
+
+def test_held_out_pairs_that_are_also_trained_on_are_said(tmp_path):
+    write_ivf(tmp_path, stems=("1", "2", "val"))
+    pair = [tmp_path / "IVF" / folder for folder in ("infrared", "visible")]
+    shutil.copy(pair[0] / "val.png", pair[0] / "1.png")  # one source alone, as of focus series, is another pair
+    options = run_options(tmp_path, steps=1, train={"warmup": 0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        train(options, tmp_path / "apart", "cpu")
+    shutil.copy(pair[1] / "val.png", pair[1] / "1.png")
+    with pytest.warns(UserWarning, match="trained on and held out, under another name.*: IVF/val; their validation"):
+        train(options, tmp_path / "shared", "cpu")
+
+
+def test_a_warmup_that_never_ends_is_said(root, tmp_path, caplog):
+    for warmup in (1, 2):
+        train(run_options(root, steps=2, name=f"w{warmup}", train={"warmup": warmup}), tmp_path, "cpu")
+        assert ("train.warmup 2 lasts as long as train.steps 2" in caplog.text) == (warmup == 2)
 
 
 @pytest.mark.parametrize("signalled", [True, False])

@@ -15,7 +15,7 @@ from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import FOLDER_OF_BOXES, PEOPLE
 from adasffuse.images.patterns import folder_and_pattern
 from adasffuse.images.ranges import RangeSpec, parse_range
-from adasffuse.process import say
+from adasffuse.process import say, wants_json
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS
 from adasffuse.tasks import Task, guess_task
@@ -61,7 +61,7 @@ class ReportingParser(SourcesParser):
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        if "--json" in self._words:
+        if wants_json(self._words):
             say(json.dumps({"ok": False, "error": message}))
         super().error(message)
 

@@ -24,12 +24,12 @@ from adasffuse.cli.arguments import (
     ranges_of,
 )
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
-from adasffuse.downstream.frames import Frame, FrameSet, find_frames
+from adasffuse.downstream.frames import Frame, FrameSet, find_frames, trained_on
 from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.packages import LITE0, needed
 from adasffuse.files import check_outputs
 from adasffuse.images.image import ImageError
-from adasffuse.messages import printable, told
+from adasffuse.messages import first_of, printable, told
 from adasffuse.process import Terminated, prepare_process, say, say_all_notices, say_error
 from adasffuse.training.lock import run_lock
 
@@ -247,6 +247,13 @@ def _experiment(
         raise ImageError("two frames have one name; rename those of --also")
     if ranks.main:
         say_all_notices([*found.notices, *_mended(found)], sys.stderr)
+        repeated = trained_on(train, used[len(train) :])
+        if repeated:
+            say(
+                f"notice: the images of {printable(first_of(repeated))} are trained on, too, under other names; the "
+                "scores say little about other frames: leave them out of train.txt or of the tests",
+                sys.stderr,
+            )
         for one in modalities:
             if downstream.takes_stored(one, used):
                 say(f"notice: fused images are those of {printable(used[0].images['fused'].parent)}", sys.stderr)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, wants_json
 
 _TORCHRUN = "TORCHELASTIC_RUN_ID"  # of the environment: set by torchrun; WORLD_SIZE alone may be a cluster's
 
@@ -41,7 +41,7 @@ COMMANDS = {
     "score": Command("score", "score folders of fused images"),
     "train": Command("train", "train a network", shares=True),
     "downstream": Command("downstream", "does fusion help a detector or a segmenter? trains and compares", shares=True),
-    "export": Command("export", "write a network as ONNX or torch.export file"),
+    "export": Command("export", "write a network as ONNX or torch.export file", reports=True),
     "completion": Command("completion", "print the completion of this command for bash, zsh, fish or tcsh"),
     "demo": Command("demo", "a web page on this computer to try fusion on"),
     "info": Command(
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0 success, 1 something failed, 2 impossible arguments."""
     words = list(sys.argv[1:] if argv is None else argv)
     reports = bool(words) and words[0] in COMMANDS and COMMANDS[words[0]].reports
-    return run_program(lambda: _run(words), as_json=reports and "--json" in words and _is_first())
+    return run_program(lambda: _run(words), as_json=reports and wants_json(words) and _is_first())
 
 
 def _run(words: list[str]) -> int:

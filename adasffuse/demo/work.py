@@ -220,6 +220,8 @@ def _notices(task: Task, images: Sequence[Image], align: Aligner | None) -> list
     off = seen_misalignment(task, images, align)
     if off is not None and off.turned:
         notices.append("the images seem to be turned by 180 degrees against each other; turn one of them")
+    elif off is not None and off.unlike:
+        notices.append("the images seem to have nothing in common; are they of one scene?")
     elif off is not None and off.shift is not None:
         notices.append(f"the images seem not to lie on each other, by about {off.shift:.0f} pixels; try a registration")
     return notices

@@ -5,6 +5,7 @@ Two layouts: `infrared/ visible/ [fused/] Annotations/|labels/`, and Pascal VOC'
 `val.txt`, `test.txt` name the frames of each split, one stem a line, beside the folders or below `ImageSets/`.
 """
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -118,6 +119,17 @@ def find_frames(
             for split, stems in read_lists(place, images, joined.judgement).items():
                 joined.splits[split] += [stem for stem in stems if stem in frames]
     return joined
+
+
+def trained_on(train: Sequence[Frame], test: Sequence[Frame]) -> list[str]:
+    """Stems of test frames whose infrared and visible images are, byte for byte, those of a training frame."""
+
+    def content(frame: Frame) -> tuple[str, ...]:
+        names = sorted(frame.images.keys() - {"fused"})
+        return tuple(hashlib.sha256(frame.images[name].read_bytes()).hexdigest() for name in names)
+
+    known = set(map(content, train))
+    return [frame.stem for frame in test if content(frame) in known]
 
 
 def all_frames(folder: str | Path, classes: ClassList, coco: str | Path | None = None) -> list[Frame]:

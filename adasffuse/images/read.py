@@ -22,6 +22,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 CLIPPED = 0.9  # largest share of values beyond a range without a notice that it may be wrong
 _CLIPPED_OF_RESULT = 0.05  # the same for a fused image, whose values end at black and white
+_FAR = 10  # widths of a range by which values that belong to it never lie beyond it
 _USED = 1 / 100  # least share of a range that the values of a fused image span
 
 
@@ -63,12 +64,14 @@ def read_image(
         border: whether the border of a thermal image is looked at; of a sequence that is done for all frames at once.
         option: what gives the value range, such as '--range_a', for errors and notices that ask for one.
         result: the image is fused already.  Its range is known, not chosen: one that its values cannot have is an
-            error, where they go beyond it by more than its width, or use less than a hundredth of it.
+            error, where they go beyond it by more than its width, or use less than a hundredth of it.  Its dead pixels
+            stay without data.
         find_palette: tells the palette of a thermal image; of a sequence a `SteadyPalette`.
     Raises:
         ImageError: no such file, no regular one, too large, empty, damaged or no image; it holds floating-point,
             signed or 32-bit values and no `value_range` says what is black and white; or `value_range` is not two
-            different numbers, or not that of a result.  The message names the file and says what to do.
+            different numbers, not that of a result, or in other units: the values are 10 times its width from it.  The
+            message names the file and says what to do.
     """
     with open_image(path, thermal) as file:
         image = interpret(
@@ -139,7 +142,7 @@ def interpret(
         window = window[::-1]
     if valid is not None:
         pixels[~valid] = 0
-        pixels, known = fill_holes(pixels, valid, by_value)
+        pixels, known = (pixels, valid) if result else fill_holes(pixels, valid, by_value)
         if known is not valid:
             notices.append("single pixels without data have the values of their neighbours")
         valid = None if known.all() else known
@@ -224,8 +227,25 @@ def _given_window(
     outside = np.mean((used < low) | (used > high)) if used.size else 0
     if outside <= (_CLIPPED_OF_RESULT if result else CLIPPED):
         return (low, high), []
+    if not result:
+        check_units(used, (low, high), name)
     spans = f"its values span {used.min():g}..{used.max():g}"
     return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
+
+
+def check_units(values: np.ndarray, window: tuple[float, float], name: str) -> None:
+    """Raise ImageError where a source's values lie so far from black and white that these have other units.
+
+    That is by 10 times the distance of black and white, as of degrees for a camera's counts.  A closed shutter, which
+    gives one value everywhere, may lie anywhere.
+    """
+    (low, high), (lowest, highest) = window, (float(values.min()), float(values.max()))
+    far = _FAR * (high - low)
+    if lowest < highest and (lowest > high + far or highest < low - far):
+        raise ImageError(
+            f"{name}: its values span {lowest:g}..{highest:g}, nowhere near the range {low:g} {high:g}; give black and "
+            "white in the units of the file"
+        )
 
 
 def _own_window(

@@ -2,15 +2,22 @@
 
 from collections.abc import Sequence
 
+from adasffuse.images.content import measure_content
 from adasffuse.images.image import Image
+from adasffuse.images.levels import luma_of
 from adasffuse.images.notices import MISTAKEN
 from adasffuse.inference.movement import MovementWatch
 from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.registration.estimate import CROSS_MODAL, Glance, notable_misalignment
+from adasffuse.registration.stacks import same_scene, thumbnail
 from adasffuse.tasks import Task
 
 _FEWEST_APART = 3  # pairs, of which half or more have to be so: 1 of 15 registered ones is
 _APART = "seem to have no edges in common: A and B are far off each other, show two scenes, or one of them shows little"
+_UNLIKE = (
+    "seem to have nothing in common: A and B show two scenes, are mirrored or turned, or one of them shows little; "
+    "they are fused as they are"
+)
 _SAVE = "adasffuse align A B --save FILE"
 _REGISTER = f"they are fused as they are; fixed cameras are aligned by --align affine, or --calibration FILE of {_SAVE}"
 _REGISTER_LIVE = (
@@ -40,6 +47,10 @@ def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None
         return None
     if task.id in CROSS_MODAL:
         return notable_misalignment(*images, measure_of(task.id))
+    lumas = [luma_of(image.pixels) for image in images]
+    shows = all(measure_content(image.pixels, image.valid) > 0 for image in images)
+    if shows and not same_scene(*map(thumbnail, lumas)):
+        return Glance(None, unlike=True)
     watch = MovementWatch(shifted=False)
     for image in images:
         watch.see(image)
@@ -53,7 +64,7 @@ def misaligned_pairs_notice(off: Sequence[tuple[str, Glance | None]], align: Ali
     if align is None:
         cure = "they are fused as they are; look at the results, and try --align affine"
     shifts = [(seen.shift, name) for name, seen in off if seen is not None and seen.shift is not None]
-    turned, apart = _turned_and_apart(off)
+    turned, apart, unlike = _without_shift(off)
     notices = []
     if shifts:
         pixels, name = max(shifts)
@@ -68,6 +79,8 @@ def misaligned_pairs_notice(off: Sequence[tuple[str, Glance | None]], align: Ali
         )
     if apart:
         notices.append(f"{len(apart)} of {len(off)} pairs, such as {apart[0]}, {_APART}; {cure}")
+    if unlike:
+        notices.append(f"{len(unlike)} of {len(off)} pairs, such as {unlike[0]}, {_UNLIKE}")
     return notices
 
 
@@ -80,7 +93,7 @@ def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None
     if align is None:
         cure = _REGISTER_LIVE if live else _REGISTER
     shifts = [seen.shift for seen in off if seen is not None and seen.shift is not None]
-    turned, apart = _turned_and_apart([("", seen) for seen in off])
+    turned, apart, unlike = _without_shift([("", seen) for seen in off])
     notices = []
     if len(shifts) > MISTAKEN * len(off) and len(shifts) >= len(turned):
         notices.append(
@@ -94,14 +107,20 @@ def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None
         )
     if apart:
         notices.append(f"{len(apart)} of {len(off)} pairs of frames that were looked at {_APART}; {cure}")
+    if len(unlike) > MISTAKEN * len(off):
+        notices.append(f"{len(unlike)} of {len(off)} pairs of frames that were looked at {_UNLIKE}")
     return notices
 
 
-def _turned_and_apart(off: Sequence[tuple[str, Glance | None]]) -> tuple[list[str], list[str]]:
-    """Names of pairs that seem to be turned, and of those without structure in common; [] for what too few are."""
+def _without_shift(off: Sequence[tuple[str, Glance | None]]) -> tuple[list[str], list[str], list[str]]:
+    """Names of pairs that seem to be turned, of those without structure in common, and of two scenes of one camera.
+
+    [] for the first two where too few are.
+    """
     turned = [name for name, seen in off if seen is not None and seen.turned]
     apart = [name for name, seen in off if seen is not None and seen.apart]
     return (
         turned if len(turned) > MISTAKEN * len(off) else [],
         apart if len(apart) >= max(_FEWEST_APART, len(off) / 2) else [],
+        [name for name, seen in off if seen is not None and seen.unlike],
     )

@@ -340,6 +340,8 @@ class _Survey:
                 f"{self._name}: two parts of the names vary, as of slices and channels; if these are several stacks, "
                 f"fuse one at a time, the first by {pattern}"
             )
+        if len(scenes) > 2 and not several:  # two may be the ends of a bracket
+            self.notices.append(f"{self._name}: no image has anything in common with another; are they of one scene?")
         if several:
             for scene in scenes:
                 if len(scene) == 1:

@@ -15,7 +15,7 @@ from adasffuse.images.image import Image, ImageError
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.plane import check_order
 from adasffuse.images.ranges import RangeSpec, parse_range, steady_extremes, without_artefacts, without_padding
-from adasffuse.images.read import CLIPPED
+from adasffuse.images.read import CLIPPED, check_units
 from adasffuse.images.volume_grid import (
     Volume,
     axis_of,
@@ -212,11 +212,13 @@ def _shown(
         option: what gives another range.
         kind: of the source, as in `Task.kinds`.
     Raises:
-        ImageError: the volume holds no data.
+        ImageError: the volume holds no data, or the range has other units.
     """
     if not np.isfinite(volume.values).any():
         raise ImageError(f"{path}: holds no finite value")
     low, high, chosen = window_of(volume, spec, kind)
+    if spec is not None:
+        check_units(volume.values[np.isfinite(volume.values)], (low, high), str(path))
     inverted = volume.inverted != (spec is not None and spec.inverted)
     black, white = (high, low) if inverted else (low, high)
     notices = []

@@ -20,6 +20,7 @@ from adasffuse.arguments import checked
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.boxes import PEOPLE, Annotation, find_boxes, of_classes
 from adasffuse.images.color import luminance
+from adasffuse.images.folders import identity_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
@@ -197,6 +198,7 @@ def score_folders(
     references, more = find_references(scenes, reference, known)
     annotations, others = find_annotations(scenes, boxes, settings.classes)
     notices += more + others
+    notices += _same_files(scenes, methods, references)
     columns = [[scene.paths[number] for scene in scenes] for number in (0, 1)]
     windows = resolve_ranges(ranges, columns, no_data, thermal)
     for letter, spec, window in zip("AB", ranges, windows):
@@ -319,6 +321,26 @@ def find_references(
     if not references:
         raise ImageError(f"no true image in {folder}: {_first_reasons(lacking.values())}")
     return references, notices
+
+
+def _same_files(
+    scenes: Sequence[Scene], methods: Mapping[str, Mapping[str, Path] | None], references: Mapping[str, Path] | None
+) -> list[str]:
+    """Notices about images that are scored against themselves, or under two names: a folder was given twice."""
+    columns = {f"source {letter}": {s.stem: s.paths[number] for s in scenes} for number, letter in enumerate("AB")}
+    columns |= {"the true images": references or {}}
+    columns |= {f"the results of {name}": files or {} for name, files in methods.items()}
+    identities: dict[str, dict[str, tuple[int, int]]] = {}
+    notices = []
+    for name, files in columns.items():
+        with contextlib.suppress(OSError):  # scoring tells what is wrong
+            own = {stem: identity_of(path) for stem, path in files.items()}
+            same = next((other for other, theirs in identities.items() if own and own.items() <= theirs.items()), None)
+            if same is not None:
+                folder = next(iter(files.values())).parent
+                notices.append(f"{name} are the very files of {same.removeprefix('the ')}, in {folder}; is that meant?")
+            identities[name] = own
+    return notices
 
 
 def find_annotations(

@@ -179,6 +179,7 @@ class Glance:
     shift: float | None  # mean displacement, pixels; None where it cannot tell
     turned: bool = False  # they have structure in common only if one of them is turned by 180 degrees
     apart: bool = False  # images of two cameras in which no structure in common was found
+    unlike: bool = False  # images of one camera that have nothing in common
 
 
 @checked

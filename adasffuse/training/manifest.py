@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.files import write_text
+from adasffuse.messages import first_of
 from adasffuse.models.weights import file_sha256
 from adasffuse.training.resume import Changes
 from adasffuse.training.run import Run, weights_of
@@ -34,7 +35,15 @@ def write_manifest(path: Path, run: Run, data: MixedCrops, changes: Changes) -> 
     Args:
         changes: options that differ from those of the previous start; they are listed with this start.
     """
-    files = sorted(data_files(run, data), key=lambda file: (file["name"], file["role"], file["part"]))
+    hash_of = functools.cache(file_sha256)
+    files = sorted(data_files(run, data, hash_of), key=lambda file: (file["name"], file["role"], file["part"]))
+    repeated = trained_on(data, hash_of)
+    if repeated:
+        warnings.warn(
+            f"the same images are trained on and held out, under another name, in another data set or in another part: "
+            f"{first_of(repeated)}; their validation scores say little about other images",
+            stacklevel=2,
+        )
     fingerprint = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     before = _read(path) if run.step else {}
     if before and before["data"]["sha256"] != fingerprint:
@@ -84,15 +93,20 @@ def _write(path: Path, manifest: dict[str, Any]) -> None:
     write_text(path, json.dumps(manifest, indent=2) + "\n")
 
 
-def data_files(run: Run, data: MixedCrops) -> Iterator[dict[str, Any]]:
+def data_files(run: Run, data: MixedCrops, hash_of: Callable[[Path], str]) -> Iterator[dict[str, Any]]:
     """Every image file of a run: its part, role ('training' or 'validation'), name below the root, size and hash."""
-    hash_of = functools.cache(file_sha256)
     for label, options, part in zip(run.options.labels, run.options.parts, data.parts):
         for role, scenes in (("training", [*part.pairs, *part.sharp]), ("validation", part.validation)):
             for path in (path for scene in scenes for path in scene.paths):
                 name = Path(os.path.relpath(path, options.data.root_path)).as_posix()
                 size = path.stat().st_size
                 yield {"part": label, "role": role, "name": name, "bytes": size, "sha256": hash_of(path)}
+
+
+def trained_on(data: MixedCrops, hash_of: Callable[[Path], str]) -> list[str]:
+    """Names of held-out pairs all of whose files are, byte for byte, among those that the run trains on."""
+    trained = {hash_of(path) for part in data.parts for scene in [*part.pairs, *part.sharp] for path in scene.paths}
+    return [pair.name for _, pair in data.validation if trained.issuperset(map(hash_of, pair.paths))]
 
 
 def _start(run: Run, changes: Changes) -> dict[str, Any]:

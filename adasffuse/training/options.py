@@ -76,10 +76,11 @@ class LogOptions:
     def __post_init__(self) -> None:
         check_bounds(self, "log")
         known = (*VALIDATION_METRICS, *TRUTH_METRICS, "loss")
-        for name in self.best.split("+"):
-            if name not in known:
+        names = self.best.split("+")
+        for name in names:
+            if name not in known or names.count(name) > 1:
                 raise ValueError(
-                    f"log.best must be names out of {', '.join(known)}, joined by +; got {shown(self.best)}"
+                    f"log.best must be different names out of {', '.join(known)}, joined by +; got {shown(self.best)}"
                 )
 
     @staticmethod

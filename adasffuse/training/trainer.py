@@ -85,6 +85,13 @@ def train(
         if processes.main:
             for line in notice_lines(data.notices, "about the training images"):
                 _log.warning("%s", line)
+            if options.train.warmup >= options.train.steps:
+                _log.warning(
+                    "notice: train.warmup %d lasts as long as train.steps %d: the step size only grows; give fewer "
+                    "steps of warmup",
+                    options.train.warmup,
+                    options.train.steps,
+                )
         _check_best(options, data)
         _sampler(options, processes, start=0)  # raises if the processes do not divide the batch
         run = Run(options, processes, prepare)
