@@ -58,12 +58,32 @@ def test_equal_channels_are_gray(tmp_path):
     assert read_image(save(tmp_path / "a.png", np.dstack([GRAY] * 3))).pixels.shape == GRAY.shape
 
 
-def test_alpha_is_dropped_with_a_notice(tmp_path):
-    clear = np.full(GRAY.shape, 7, np.uint8)
-    rgba = read_image(save(tmp_path / "rgba.png", np.dstack([RGB, clear])))
-    gray = read_image(save(tmp_path / "la.png", Image.fromarray(np.dstack([GRAY, clear]), "LA")))
-    assert np.array_equal(np.rint(rgba.pixels * 255), RGB) and "rgba.png: alpha channel dropped" in rgba.notices[0]
-    assert np.array_equal(np.rint(gray.pixels * 255), GRAY) and "la.png: alpha channel dropped" in gray.notices[0]
+@pytest.mark.parametrize("form", ["rgba.png", "la.png", "la.tif", "deep.png", "key.png", "array"])
+def test_what_is_transparent_is_no_data(tmp_path, form):
+    clear = np.zeros(GRAY.shape, bool)
+    clear[:, :2] = True
+    alpha = np.where(clear, 0, 255).astype(np.uint8)
+    rgba, path = np.dstack([RGB, alpha]), tmp_path / form
+    if form in ("rgba.png", "array"):
+        save(path.with_suffix(".png"), rgba)
+    elif form == "deep.png":
+        cv2.imwrite(str(path), cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA).astype(np.uint16) * 257)
+    elif form == "key.png":
+        save(path, Image.fromarray(np.where(clear, 0, np.maximum(GRAY, 1))), transparency=0)
+    else:
+        save(path, Image.fromarray(np.dstack([GRAY, alpha]), "LA"))
+    image = as_image(rgba) if form == "array" else read_image(path)
+    assert np.array_equal(image.valid, ~clear)
+    assert image.notices[0].endswith(f": {clear.mean():.0%} of its pixels are transparent and count as no data")
+
+
+def test_alpha_that_is_no_mask(tmp_path):
+    """Nothing is lost with a constant one; a fourth byte that nobody set, or a thermal image in alpha, is no mask."""
+    cases = ((np.full(GRAY.shape, 7, np.uint8), None), (GRAY * 0, "is 0 everywhere"), (GRAY, "is no mask"))
+    for alpha, said in cases:
+        image = read_image(save(tmp_path / "a.png", np.dstack([RGB, alpha])))
+        assert image.valid is None and np.array_equal(np.rint(image.pixels * 255), RGB)
+        assert (said in image.notices[0]) if said else image.notices == ()
 
 
 def test_palette_and_one_bit_files(tmp_path):

@@ -24,6 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from adasffuse.images.masks import without_alpha
 from adasffuse.images.stored import DAMAGE, ImageFile, Stored, check_size
 
 # Pillow's classes rather than `PIL.Image.open`: no global registry, and no limit of 179 million pixels.
@@ -67,31 +68,32 @@ def open_pillow(data: bytes, kind: str) -> ImageFile:
     image = PILLOW_CLASSES[kind](io.BytesIO(data))
     check_size(image.height, image.width)
     notices = _pillow_notices(image, kind, bits)
-    profile = image.info.get("icc_profile") or None
 
     def decode() -> Stored:
         if is_deep:
-            values = _without_alpha(_DEEP_DECODERS[kind](data))
+            values, opaque, more = without_alpha(_DEEP_DECODERS[kind](data))
             space = "gray" if values.ndim == 2 else "rgb"
             span = (0, 2**bits - 1) if values.dtype.kind == "u" else None
-            return Stored(values, space, notices, span, profile=profile)
-        mode, space = "RGB", "rgb"
-        if image.mode in ("1", "L", "LA", "La"):
-            mode, space = "L", "gray"
-        elif image.mode == "CMYK":
-            mode, space = "CMYK", "cmyk"
-        values = np.asarray(image if image.mode == mode else image.convert(mode))
-        return Stored(values, space, notices, (0, 255), profile=profile)
+            profile = image.info.get("icc_profile") or None
+            return Stored(values, space, (*more, *notices), span, opaque=opaque, profile=profile)
+        return stored_of_pillow(image, notices)
 
     depth = "16" if is_deep else "8"
     return ImageFile(image.height, image.width, depth, _exif_orientation(image, data, kind), decode)
 
 
-def _without_alpha(values: np.ndarray) -> np.ndarray:
-    """(H, W) of gray values, or of gray with alpha, (H, W, 2); (H, W, 3) of RGB or RGBA."""
-    if values.ndim == 2:
-        return values
-    return values[..., 0] if values.shape[2] < 3 else values[..., :3]
+def stored_of_pillow(image: Image.Image, notices: tuple[str, ...]) -> Stored:
+    """What a PIL image of at most 8 bits per channel holds, read as gray, RGB or CMYK."""
+    profile = image.info.get("icc_profile") or None
+    if image.mode == "CMYK":
+        return Stored(np.asarray(image), "cmyk", notices, (0, 255), profile=profile)
+    has_alpha = "transparency" in image.info or bool({"A", "a"} & set(image.getbands()))
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    if has_alpha:
+        mode += "A"
+    values, opaque, more = without_alpha(np.asarray(image if image.mode == mode else image.convert(mode)))
+    space = "gray" if values.ndim == 2 else "rgb"
+    return Stored(values, space, (*more, *notices), (0, 255), opaque=opaque, profile=profile)
 
 
 def _bits(data: bytes, kind: str) -> int:
@@ -145,8 +147,6 @@ def _open_other_jpeg(data: bytes, frame: _JpegFrame) -> ImageFile:
 def _pillow_notices(image: Image.Image, kind: str, bits: int) -> tuple[str, ...]:
     """What of the file is not read, or not as it may be meant."""
     notices = []
-    if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
-        notices.append("alpha channel dropped")
     if kind != "Netpbm" and getattr(image, "is_animated", False):
         notices.append("holds several pages or frames, only the first is read")
     notices += gamma_notices(image)
