@@ -53,7 +53,7 @@ def test_results_keep_the_place_and_say_where_there_is_no_data(run, tmp_path, ca
     b = orthophoto(tmp_path / "rgb.tif")
     for name, keep, told in (("f.tif", "gps", False), ("g.tif", "exif", False), ("f.png", "gps", True)):
         assert run(a, b, "-o", tmp_path / name, "--keep_metadata", keep) == 0
-        assert ("let the result be NAME.tif" in capsys.readouterr().out) == told
+        assert ("name the result NAME.tif" in capsys.readouterr().out) == told
     tags = tifffile.TiffFile(tmp_path / "f.tif").pages.first.tags
     assert {tag[0]: tags[tag[0]].value for tag in on_map()} == {tag[0]: tag[3] for tag in on_map()}
     assert np.array_equal(tifffile.imread(tmp_path / "f.tif")[..., 3] == 0, np.broadcast_to(np.arange(64) < 16, SIZE))
