@@ -23,7 +23,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.read import valid_mask
 from adasffuse.images.series import holds_series
 from adasffuse.images.volume_grid import Volume
-from adasffuse.images.volumes import is_volume, read_volume
+from adasffuse.images.volumes import OF_TWO_FILES, is_volume, read_volume
 from adasffuse.options import parse_json
 from adasffuse.registration.aligner import load_calibration
 from adasffuse.tasks import GENERAL
@@ -75,7 +75,7 @@ def describe(name: str) -> dict[str, Any]:
         return _checkpoint(path)
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
         return _json(path)
-    if is_volume(path):
+    if is_volume(path) or suffix in OF_TWO_FILES:
         return {"what": "volume", **_volume(path)}
     if suffix in ONLY_VIDEO_SUFFIXES:
         return _video(path)

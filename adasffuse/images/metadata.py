@@ -17,7 +17,9 @@ from adasffuse.images.stored import DAMAGE
 
 KEPT = ("none", "exif", "gps")  # gps: EXIF with the place where the image was taken
 _NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
-_NO_MAP = "its place on the map (GeoTIFF) is not kept: results in PNG hold none; name the result NAME.tif or use --depth float"
+_NO_MAP = (
+    "its place on the map (GeoTIFF) is not kept: PNG files hold none; name the result NAME.tif or use --depth float"
+)
 _OTHER_PIXELS = "its place on the map (GeoTIFF) is not kept: the result has other pixels, or it has no regular grid"
 _LEFT_OUT = (  # of EXIF's own tags: maker notes, which may hold the place, and what describes the source's own pixels
     ExifTags.Base.MakerNote,
