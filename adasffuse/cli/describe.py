@@ -204,13 +204,17 @@ def _volume(path: Path) -> dict[str, Any]:
 
 def _video(path: Path) -> dict[str, Any]:
     video = VideoFile(path)
+    first = next(iter(video)).image
     return {
         "what": "video",
         "width": video.width,
         "height": video.height,
         "frames per second": round(float(video.rate), 3),
         "seconds": None if video.duration is None else round(float(video.duration), 3),
+        "depth": video.depth,
+        "colour": first.pixels.ndim == 3,
         "sound": video.audio,
+        "notices": [notice.removeprefix(f"{path}: ") for notice in first.notices],
         "use": "adasffuse video",
     }
 
