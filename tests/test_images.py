@@ -240,6 +240,8 @@ def test_files_that_are_no_images(tmp_path):
     pointer, page = tmp_path / "pointer.png", tmp_path / "page.jpg"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
     page.write_text("\n<!DOCTYPE html>\n<title>404</title>")
+    phone = tmp_path / "phone.heic"  # as some phones write it; others begin with ftypheic
+    phone.write_bytes(struct.pack(">I", 24) + b"ftypmif1" + bytes(4) + b"mif1heic" + bytes(200))
     dicom = tmp_path / "scan.tif"
     dicom.write_bytes(b"II*\0" + bytes(124) + b"DICM" + bytes(100))
     for path, words in [
@@ -248,6 +250,7 @@ def test_files_that_are_no_images(tmp_path):
         (text, "text.png: not a readable image; expected a PNG"),
         (pointer, "pointer.png: not a readable image; it is a pointer of Git LFS: run 'git lfs pull'"),
         (page, "page.jpg: not a readable image; it is a web page: download the image itself"),
+        (phone, "phone.heic: not a readable image; it is HEIC, which is not read: convert it to PNG"),
         (dicom, "scan.tif: (not a readable image|a DICOM file without an image|reading DICOM needs pydicom)"),
         (tmp_path, "cannot be read .*directory"),
     ]:
@@ -432,6 +435,13 @@ def test_more_bands(tmp_path, planes):
     image = read_image(path)
     assert np.array_equal(np.rint(image.pixels * 255), bands[..., :3])
     assert "holds 5 bands, the first three are read as red, green and blue" in image.notices[0]
+    names = ("Blue", "Green", "Red", "RedEdge", "NIR")
+    items = (f'<Item name="DESCRIPTION" sample="{k}" role="description">{n}</Item>' for k, n in enumerate(names))
+    text = f"<GDALMetadata>{''.join(items)}</GDALMetadata>"
+    options = {"photometric": "minisblack", "planarconfig": planes, "extratags": [(42112, "s", 0, text, True)]}
+    tifffile.imwrite(path, stored, metadata=None, **options)
+    image = read_image(path)
+    assert np.array_equal(np.rint(image.pixels * 255), bands[..., 2::-1]) and "it names red" in image.notices[0]
     tifffile.imwrite(path, bands[..., :2].copy(), photometric="minisblack", planarconfig="contig")
     image = read_image(path)
     assert np.array_equal(np.rint(image.pixels * 255), GRAY) and "2 bands, only the first is" in image.notices[0]

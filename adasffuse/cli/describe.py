@@ -17,7 +17,7 @@ from PIL import ImageCms
 from adasffuse.export.read import SUFFIXES as EXPORTED
 from adasffuse.export.read import read_description
 from adasffuse.images.folders import images_of
-from adasffuse.images.formats import holds_image, is_radiometric, open_image, regular_file
+from adasffuse.images.formats import cure_of, holds_image, is_radiometric, open_image, regular_file
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import valid_mask
@@ -35,7 +35,7 @@ TAKES = (
     "info takes images, videos, volumes, weights, exported networks, folders of training runs, checkpoints, options "
     "files and calibrations"
 )
-_HEAD = 16  # bytes
+_HEAD = 64  # bytes
 _UPRIGHT = "upright"
 _TURNED = {
     2: "mirrored",
@@ -80,7 +80,7 @@ def describe(name: str) -> dict[str, Any]:
     if suffix in ONLY_VIDEO_SUFFIXES:
         return _video(path)
     if not holds_image(path):
-        raise ImageError(f"{path}: nothing that is known here; {TAKES}")
+        raise ImageError(f"{path}: nothing that is known here; {cure_of(head) or TAKES}")
     return _image(path)
 
 

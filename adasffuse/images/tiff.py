@@ -3,6 +3,7 @@
 import io
 import logging
 import math
+import re
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -18,7 +19,9 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or what it fi
 SMALLEST_VALUE, LARGEST_VALUE = 340, 341  # tags SMinSampleValue and SMaxSampleValue: values of black and white
 _FIRST_PAGES = 32  # among which the mask of the first one is looked for
 _SEVERAL = "holds several pages or frames, only the first is read; adasffuse stack fuses all"
-_ORIENTATION, GDAL_NODATA = 274, 42113  # tags
+_ORIENTATION, _GDAL_METADATA, GDAL_NODATA = 274, 42112, 42113  # tags
+_BAND_NAME = r'<Item[^>]*sample="(\d+)"[^>]*role="(?:colorinterp|description)"[^>]*>\s*(red|green|blue)\s*<'
+
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 _LOSSLESS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})  # compressions of TIFF: none, LZW, deflate, ...
 
@@ -152,8 +155,16 @@ def _interpret(page: tifffile.TiffPage, values: np.ndarray) -> Stored:
         raise NotImplementedError(f"photometric interpretation {photometric} with {samples} channels")
     inverted = photometric == _WHITE_IS_ZERO
     if samples - len(_alphas(page)) >= 3:
-        notices = (f"holds {samples} bands, the first three are read as red, green and blue", *said)
-        return Stored(values[..., :3], "rgb", notices, inverted=inverted, **common)
+        named = _named_bands(page)
+        which = "those that it names red, green and blue are read"
+        if not named:
+            named = [0, 1, 2]
+            which = (
+                "the first three are read as red, green and blue; if they are others, as of a multispectral camera, "
+                "write these three to a file of their own (gdal_translate -b RED -b GREEN -b BLUE)"
+            )
+        notices = (f"holds {samples} bands, {which}", *said)
+        return Stored(values[..., named], "rgb", notices, inverted=inverted, **common)
     return Stored(values[..., 0], "gray", (*_other_bands(page, samples, 1), *said), inverted=inverted, **common)
 
 
@@ -161,6 +172,13 @@ def _tag_set(page: tifffile.TiffPage, code: int) -> set:
     """The different values of a tag that has one for each channel."""
     value = _tag(page, code)
     return set(value) if isinstance(value, tuple) else {value}
+
+
+def _named_bands(page: tifffile.TiffPage) -> list[int]:
+    """The numbers of the bands that GDAL's metadata name red, green and blue; [] where one is not named."""
+    items = re.findall(_BAND_NAME, str(_tag(page, _GDAL_METADATA) or ""), re.IGNORECASE)
+    numbers = {name.lower(): int(number) for number, name in items if int(number) < page.samplesperpixel}
+    return [numbers[name] for name in ("red", "green", "blue")] if len(numbers) == 3 else []
 
 
 def _alphas(page: tifffile.TiffPage) -> list[int]:
