@@ -20,7 +20,7 @@ _NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 a
 _NO_MAP = (
     "its place on the map (GeoTIFF) is not kept: PNG files hold none; name the result NAME.tif or use --depth float"
 )
-_OTHER_PIXELS = "its place on the map (GeoTIFF) is not kept: the result has other pixels, or it has no regular grid"
+_OTHER_PIXELS = "its place on the map (GeoTIFF) is not kept: only pairs keep it, on their own pixels in a regular grid"
 _LEFT_OUT = (  # of EXIF's own tags: maker notes, which may hold the place, and what describes the source's own pixels
     ExifTags.Base.MakerNote,
     ExifTags.Base.ColorSpace,
