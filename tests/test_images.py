@@ -536,6 +536,22 @@ def test_a_gamma_that_is_not_applied_is_a_notice(tmp_path, gamma, said):
         assert sum("gAMA chunk says 1, which is ignored" in notice for notice in notices) == said == len(notices)
 
 
+def test_hdr_that_is_read_as_srgb_is_a_notice(tmp_path):
+    """The numbers are those of H.273: BT.709 and sRGB, BT.2020 and PQ, Display P3 and sRGB."""
+    for codes, said in (((1, 13), ""), ((9, 16), "HDR (PQ) with BT.2020"), ((12, 13), "Display P3")):
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add(b"cICP", bytes([*codes, 0, 1]))
+        paths = [save(tmp_path / "a.png", RGB, pnginfo=chunks)]
+        if features.check("avif"):
+            paths.append(save(tmp_path / "a.avif", RGB))
+            content = paths[1].read_bytes()
+            place = content.index(b"colrnclx") + 8
+            paths[1].write_bytes(content[:place] + struct.pack(">HH", *codes) + content[place + 4 :])
+        for path in paths:
+            notices = read_image(path).notices
+            assert len(notices) == bool(said) and (not said or f"colours are {said}, which is ignored" in notices[0])
+
+
 def test_gray_profiles(tmp_path):
     gamma = imagecodecs.cms_profile("gray", gamma=1.0)  # linear light
     image = read_image(save(tmp_path / "a.png", GRAY, icc_profile=gamma))
