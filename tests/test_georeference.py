@@ -20,7 +20,7 @@ def on_map(east=500000.0, north=5500000.0, pixel=0.5, code=32632, raster_type=1)
         (33550, "d", 3, (pixel, pixel, 0.0), True),
         (33922, "d", 6, (0.0, 0.0, 0.0, east, north, 0.0), True),
         (34735, "H", len(keys), keys, True),
-        (34737, "s", 0, "UTM32|", True),
+        (34737, "s", 0, b"Gau\xdf |", True),  # Latin-1, as Windows programs write it; the key counts six bytes
     ]
 
 
@@ -55,7 +55,8 @@ def test_results_keep_the_place_and_say_where_there_is_no_data(run, tmp_path, ca
         assert run(a, b, "-o", tmp_path / name, "--keep_metadata", keep) == 0
         assert ("name the result NAME.tif" in capsys.readouterr().out) == told
     tags = tifffile.TiffFile(tmp_path / "f.tif").pages.first.tags
-    assert {tag[0]: tags[tag[0]].value for tag in on_map()} == {tag[0]: tag[3] for tag in on_map()}
+    assert all(tags[tag[0]].value == tag[3] for tag in on_map()[:3])
+    assert b"Gau\xdf |\0" in (tmp_path / "f.tif").read_bytes()
     assert np.array_equal(tifffile.imread(tmp_path / "f.tif")[..., 3] == 0, np.broadcast_to(np.arange(64) < 16, SIZE))
     assert tifffile.imread(tmp_path / "g.tif").shape == (*SIZE, 3)
     assert 33550 not in tifffile.TiffFile(tmp_path / "g.tif").pages.first.tags

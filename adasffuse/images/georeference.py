@@ -6,14 +6,7 @@ import tifffile
 from adasffuse.images.image import Plane
 
 _SCALE, _TIEPOINTS, _MATRIX, _KEYS = 33550, 33922, 34264, 34735
-_TYPES = {
-    _SCALE: "d",
-    _TIEPOINTS: "d",
-    _MATRIX: "d",
-    _KEYS: "H",
-    34736: "d",
-    34737: "s",
-}  # of tags: doubles, shorts, text
+_TYPES = {_SCALE: "d", _TIEPOINTS: "d", _MATRIX: "d", _KEYS: "H", 34736: "d", 34737: "s"}  # of the tags
 MAP_TAGS = (_TIEPOINTS, _MATRIX)  # either says where pixels lie
 _RASTER_TYPE, _GEOGRAPHIC, _PROJECTED = 1025, 2048, 3072  # keys
 _POINT = 2  # raster type: a position is that of a pixel's middle, not of its corner
@@ -46,7 +39,7 @@ def plane_on_map(tags: tifffile.TiffTags) -> Plane | None:
         corner=(*map(float, matrix @ [middle, middle, 1]), 0.0),
         directions=tuple(map(float, directions.ravel())),
         frame_of_reference="" if code == _USER_DEFINED else f"EPSG:{code}",
-        map_tags=tuple((code, _TYPES[code], _written(value)) for code, value in values.items()),
+        map_tags=tuple((code, _TYPES[code], _written(tags[code])) for code in values),
     )
 
 
@@ -69,6 +62,9 @@ def _keys(directory: tuple[int, ...]) -> dict[int, int]:
     return {int(key): int(value) for key, place, _, value in entries if place == 0}
 
 
-def _written(value: object) -> object:
-    """The value of a tag, as it is written."""
-    return value if isinstance(value, str | bytes) else tuple(np.atleast_1d(value).tolist())
+def _written(tag: tifffile.TiffTag) -> bytes | tuple:
+    """The value of a tag, as it is written; texts are as long as they were, since keys count their bytes."""
+    if not isinstance(tag.value, str):
+        return tag.value if isinstance(tag.value, bytes) else tuple(np.atleast_1d(tag.value).tolist())
+    content = tag.value.encode()
+    return content if len(content) < tag.count else tag.value.encode("latin-1", "replace")
