@@ -39,6 +39,7 @@ def write_example_files(root: Path, size: tuple[int, int]) -> None:
     counts = [(7200 + 4 * image.astype(np.uint16)) for image in infrared]
     _write_pairs(root, infrared, visible, counts)
     _write_thermal(root, infrared, visible)
+    _write_orthophotos(root, counts[0], visible[0])
     _write_data_sets(root, infrared, visible)
     _write_published(root / "home/MSRS-main", infrared, visible)
     _write_stacks(root, visible)
@@ -90,6 +91,13 @@ def _write_thermal(root: Path, infrared: list[ndarray], visible: list[ndarray]) 
         (root / "camera" / f"FLIR{stem}.jpg").write_bytes(file)
         (root / "shot.jpg").write_bytes(file)
         (root / "radiometric" / f"{stem}.jpg").write_bytes(radiometric_jpeg(counts))
+
+
+def _write_orthophotos(root: Path, infrared: ndarray, visible: ndarray) -> None:
+    """A thermal and an RGB one that lie in one place on a map."""
+    place = [(33550, "d", 3, (0.1, 0.1, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 500000.0, 5500000.0, 0.0), True)]
+    for name, pixels in (("thermal_ortho.tif", infrared), ("rgb_ortho.tif", visible)):
+        tifffile.imwrite(root / name, pixels, extratags=place, metadata=None)
 
 
 def _write_data_sets(root: Path, infrared: list[ndarray], visible: list[ndarray]) -> None:

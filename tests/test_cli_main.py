@@ -268,6 +268,7 @@ def test_a_volume_and_a_video(tmp_path, capsys):
     volume, video = json.loads(out)["files"]
     assert status == 0 and (volume["voxels"], volume["mm"], volume["values"]) == ([2, 3, 4], [1, 2, 3], [0, 23])
     assert (video["width"], video["height"], video["frames per second"], video["seconds"]) == (64, 48, 25, 0.2)
+    assert (video["depth"], video["notices"]) == ("8", [])
 
 
 @pytest.mark.parametrize(

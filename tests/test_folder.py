@@ -300,9 +300,9 @@ def test_harmless_files_are_notices(fuser, tmp_path):
 def test_one_notice_for_many_files(fuser, tmp_path):
     write_ivf(tmp_path)
     for path in (tmp_path / "IVF/visible").iterdir():
-        cv2.imwrite(str(path), np.dstack([iron(1), GRAY[0]]))
+        cv2.imwrite(str(path), np.dstack([iron(1), 0 * GRAY[0]]))
     (notice,) = fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "out").notices
-    assert notice == f"{tmp_path}/IVF/visible/1.png: alpha channel dropped (and 2 more files)"
+    assert notice == f"{tmp_path}/IVF/visible/1.png: alpha channel dropped: it is 0 everywhere (and 2 more files)"
 
 
 def test_a_full_disk_is_one_error_and_keeps_what_was_written(fuser, tmp_path, monkeypatch):

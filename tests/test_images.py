@@ -58,12 +58,32 @@ def test_equal_channels_are_gray(tmp_path):
     assert read_image(save(tmp_path / "a.png", np.dstack([GRAY] * 3))).pixels.shape == GRAY.shape
 
 
-def test_alpha_is_dropped_with_a_notice(tmp_path):
-    clear = np.full(GRAY.shape, 7, np.uint8)
-    rgba = read_image(save(tmp_path / "rgba.png", np.dstack([RGB, clear])))
-    gray = read_image(save(tmp_path / "la.png", Image.fromarray(np.dstack([GRAY, clear]), "LA")))
-    assert np.array_equal(np.rint(rgba.pixels * 255), RGB) and "rgba.png: alpha channel dropped" in rgba.notices[0]
-    assert np.array_equal(np.rint(gray.pixels * 255), GRAY) and "la.png: alpha channel dropped" in gray.notices[0]
+@pytest.mark.parametrize("form", ["rgba.png", "la.png", "la.tif", "deep.png", "key.png", "array"])
+def test_what_is_transparent_is_no_data(tmp_path, form):
+    clear = np.zeros(GRAY.shape, bool)
+    clear[:, :2] = True
+    alpha = np.where(clear, 0, 255).astype(np.uint8)
+    rgba, path = np.dstack([RGB, alpha]), tmp_path / form
+    if form in ("rgba.png", "array"):
+        save(path.with_suffix(".png"), rgba)
+    elif form == "deep.png":
+        cv2.imwrite(str(path), cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA).astype(np.uint16) * 257)
+    elif form == "key.png":
+        save(path, Image.fromarray(np.where(clear, 0, np.maximum(GRAY, 1))), transparency=0)
+    else:
+        save(path, Image.fromarray(np.dstack([GRAY, alpha]), "LA"))
+    image = as_image(rgba) if form == "array" else read_image(path)
+    assert np.array_equal(image.valid, ~clear)
+    assert image.notices[0].endswith(f": {clear.mean():.0%} of its pixels are transparent and count as no data")
+
+
+def test_alpha_that_is_no_mask(tmp_path):
+    """Nothing is lost with a constant one; a fourth byte that nobody set, or a thermal image in alpha, is no mask."""
+    cases = ((np.full(GRAY.shape, 7, np.uint8), None), (GRAY * 0, "is 0 everywhere"), (GRAY, "is no mask"))
+    for alpha, said in cases:
+        image = read_image(save(tmp_path / "a.png", np.dstack([RGB, alpha])))
+        assert image.valid is None and np.array_equal(np.rint(image.pixels * 255), RGB)
+        assert (said in image.notices[0]) if said else image.notices == ()
 
 
 def test_palette_and_one_bit_files(tmp_path):
@@ -220,6 +240,8 @@ def test_files_that_are_no_images(tmp_path):
     pointer, page = tmp_path / "pointer.png", tmp_path / "page.jpg"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
     page.write_text("\n<!DOCTYPE html>\n<title>404</title>")
+    phone = tmp_path / "phone.heic"  # as some phones write it; others begin with ftypheic
+    phone.write_bytes(struct.pack(">I", 24) + b"ftypmif1" + bytes(4) + b"mif1heic" + bytes(200))
     dicom = tmp_path / "scan.tif"
     dicom.write_bytes(b"II*\0" + bytes(124) + b"DICM" + bytes(100))
     for path, words in [
@@ -228,6 +250,7 @@ def test_files_that_are_no_images(tmp_path):
         (text, "text.png: not a readable image; expected a PNG"),
         (pointer, "pointer.png: not a readable image; it is a pointer of Git LFS: run 'git lfs pull'"),
         (page, "page.jpg: not a readable image; it is a web page: download the image itself"),
+        (phone, "phone.heic: not a readable image; it is HEIC, which is not read: convert it to PNG"),
         (dicom, "scan.tif: (not a readable image|a DICOM file without an image|reading DICOM needs pydicom)"),
         (tmp_path, "cannot be read .*directory"),
     ]:
@@ -412,6 +435,13 @@ def test_more_bands(tmp_path, planes):
     image = read_image(path)
     assert np.array_equal(np.rint(image.pixels * 255), bands[..., :3])
     assert "holds 5 bands, the first three are read as red, green and blue" in image.notices[0]
+    names = ("Blue", "Green", "Red", "RedEdge", "NIR")
+    items = (f'<Item name="DESCRIPTION" sample="{k}" role="description">{n}</Item>' for k, n in enumerate(names))
+    text = f"<GDALMetadata>{''.join(items)}</GDALMetadata>"
+    options = {"photometric": "minisblack", "planarconfig": planes, "extratags": [(42112, "s", 0, text, True)]}
+    tifffile.imwrite(path, stored, metadata=None, **options)
+    image = read_image(path)
+    assert np.array_equal(np.rint(image.pixels * 255), bands[..., 2::-1]) and "it names red" in image.notices[0]
     tifffile.imwrite(path, bands[..., :2].copy(), photometric="minisblack", planarconfig="contig")
     image = read_image(path)
     assert np.array_equal(np.rint(image.pixels * 255), GRAY) and "2 bands, only the first is" in image.notices[0]
@@ -504,6 +534,22 @@ def test_a_gamma_that_is_not_applied_is_a_notice(tmp_path, gamma, said):
     path = save(tmp_path / "a.png", RGB, pnginfo=chunks)
     for notices in (read_image(path).notices, as_image(Image.open(path)).notices):
         assert sum("gAMA chunk says 1, which is ignored" in notice for notice in notices) == said == len(notices)
+
+
+def test_hdr_that_is_read_as_srgb_is_a_notice(tmp_path):
+    """The numbers are those of H.273: BT.709 and sRGB, BT.2020 and PQ, Display P3 and sRGB."""
+    for codes, said in (((1, 13), ""), ((9, 16), "HDR (PQ) with BT.2020"), ((12, 13), "Display P3")):
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add(b"cICP", bytes([*codes, 0, 1]))
+        paths = [save(tmp_path / "a.png", RGB, pnginfo=chunks)]
+        if features.check("avif"):
+            paths.append(save(tmp_path / "a.avif", RGB))
+            content = paths[1].read_bytes()
+            place = content.index(b"colrnclx") + 8
+            paths[1].write_bytes(content[:place] + struct.pack(">HH", *codes) + content[place + 4 :])
+        for path in paths:
+            notices = read_image(path).notices
+            assert len(notices) == bool(said) and (not said or f"colours are {said}, which is ignored" in notices[0])
 
 
 def test_gray_profiles(tmp_path):

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from special_files import dicom_file, voi_lut
 
 from adasffuse.cli import extract, fuse, info
+from adasffuse.cli.describe import describe
 from adasffuse.images import extras, formats
 from adasffuse.images.false_colors import in_false_colors
 from adasffuse.images.flir import read_shot, read_temperatures
@@ -228,6 +229,7 @@ def test_padding_does_not_decide_on_black_and_white(tmp_path, dtype, padding, ta
     values[:16] = padding
     image = read_image(dicom(tmp_path / "x.dcm", values, **tags))
     assert image.window == (100, 163)
+    assert describe(str(tmp_path / "x.dcm"))["no data"] == padding
     assert not image.valid[:16].any() and image.valid[16:].all()
     np.testing.assert_allclose(image.pixels[16:], (values[16:] - 100.0) / 63, atol=1e-6)
 
@@ -1390,6 +1392,12 @@ def test_nifti_files_that_are_refused(tmp_path):
     colors = np.zeros((4, 4, 2), [(channel, np.uint8) for channel in "RGB"])
     with pytest.raises(ImageError, match=r"rgb\.nii: holds colours \(RGB\), as results in false colours do; give the"):
         read_volume(volume(tmp_path / "rgb.nii", colors))
+    nibabel.Spm2AnalyzeImage(values, np.eye(4)).to_filename(str(tmp_path / "ana.img"))
+    for name in ("ana.img", "ana.hdr"):
+        with pytest.raises(ImageError, match=rf"{name}: no NIfTI but of the format Spm2Analyze; convert it to .nii.gz"):
+            describe(str(tmp_path / name))
+    nibabel.Nifti1Pair(values, np.eye(4)).to_filename(str(tmp_path / "two.img"))
+    assert describe(str(tmp_path / "two.hdr"))["voxels"] == [8, 8, 3]
     with pytest.raises(ImageError, match=r"c\.nii: holds complex64 values"):
         read_volume(volume(tmp_path / "c.nii", values.astype(np.complex64)))
 

@@ -240,8 +240,10 @@ def test_gray_video_of_16_bits_keeps_its_depth_and_takes_a_range(tmp_path):
 
 @pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="needs PyAV 17")
 @pytest.mark.parametrize("degrees", [90, -90, 180])
-def test_a_rotated_video_is_turned_upright_as_opencv_does(tmp_path, degrees):
-    path = make_video(tmp_path / "r.mp4", scene(2), rotated=degrees)
+@pytest.mark.parametrize("name, codec, pix_fmt", [("r.mp4", "libx264", "yuv420p"), ("r.mov", "tiff", "gray")])
+def test_a_rotated_video_is_turned_upright_as_opencv_does(tmp_path, degrees, name, codec, pix_fmt):
+    """Beside the frames of TIFF lie EXIF data, which PyAV 18 does not know."""
+    path = make_video(tmp_path / name, scene(2), codec=codec, pix_fmt=pix_fmt, rotated=degrees)
     there, other = cv2.VideoCapture(str(path)).read()
     pixels = next(iter(VideoFile(path))).image.pixels
     assert there and pixels.shape == other.shape[:2] == ((HEIGHT, WIDTH) if degrees == 180 else (WIDTH, HEIGHT))
@@ -562,6 +564,14 @@ def test_what_is_no_video_is_refused(tmp_path, pair):
         VideoFile(tmp_path / "absent.mp4")
     with pytest.raises(ImageError, match="one file"):
         check_pair(VideoFile(pair[0]), VideoFile(pair[0]))
+
+
+def test_a_video_that_ffmpeg_cannot_decode_is_refused(tmp_path):
+    """A thermal AVI with a code of its maker's own."""
+    path = make_video(tmp_path / "y.avi", scene(2), codec="mjpeg", pix_fmt="yuvj420p")
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"XQ16"))
+    with pytest.raises(ImageError, match=r"y\.avi: FFmpeg has no decoder for its video; convert it"):
+        VideoFile(path)
 
 
 def test_sound_alone_is_no_video(tmp_path):

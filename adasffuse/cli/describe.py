@@ -17,13 +17,13 @@ from PIL import ImageCms
 from adasffuse.export.read import SUFFIXES as EXPORTED
 from adasffuse.export.read import read_description
 from adasffuse.images.folders import images_of
-from adasffuse.images.formats import holds_image, is_radiometric, open_image, regular_file
+from adasffuse.images.formats import cure_of, holds_image, is_radiometric, open_image, regular_file
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import valid_mask
 from adasffuse.images.series import holds_series
 from adasffuse.images.volume_grid import Volume
-from adasffuse.images.volumes import is_volume, read_volume
+from adasffuse.images.volumes import OF_TWO_FILES, is_volume, read_volume
 from adasffuse.options import parse_json
 from adasffuse.registration.aligner import load_calibration
 from adasffuse.tasks import GENERAL
@@ -35,7 +35,7 @@ TAKES = (
     "info takes images, videos, volumes, weights, exported networks, folders of training runs, checkpoints, options "
     "files and calibrations"
 )
-_HEAD = 16  # bytes
+_HEAD = 64  # bytes
 _UPRIGHT = "upright"
 _TURNED = {
     2: "mirrored",
@@ -75,12 +75,12 @@ def describe(name: str) -> dict[str, Any]:
         return _checkpoint(path)
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":
         return _json(path)
-    if is_volume(path):
+    if is_volume(path) or suffix in OF_TWO_FILES:
         return {"what": "volume", **_volume(path)}
     if suffix in ONLY_VIDEO_SUFFIXES:
         return _video(path)
     if not holds_image(path):
-        raise ImageError(f"{path}: nothing that is known here; {TAKES}")
+        raise ImageError(f"{path}: nothing that is known here; {cure_of(head) or TAKES}")
     return _image(path)
 
 
@@ -204,13 +204,17 @@ def _volume(path: Path) -> dict[str, Any]:
 
 def _video(path: Path) -> dict[str, Any]:
     video = VideoFile(path)
+    first = next(iter(video)).image
     return {
         "what": "video",
         "width": video.width,
         "height": video.height,
         "frames per second": round(float(video.rate), 3),
         "seconds": None if video.duration is None else round(float(video.duration), 3),
+        "depth": video.depth,
+        "colour": first.pixels.ndim == 3,
         "sound": video.audio,
+        "notices": [notice.removeprefix(f"{path}: ") for notice in first.notices],
         "use": "adasffuse video",
     }
 

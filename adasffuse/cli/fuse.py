@@ -147,8 +147,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--resample",
         choices=RESAMPLED,
         default=RESAMPLED[0],
-        help="whose voxels, or pixels of DICOM slices, both sources get, by where they lie in space; nothing is "
-        "estimated; ignore: equal ones are fused wherever the files say that they lie, as of sources that were "
+        help="whose voxels, or pixels of DICOM slices and GeoTIFF files, both sources get, by where they lie; nothing "
+        "is estimated; ignore: equal ones are fused wherever the files say that they lie, as of sources that were "
         "registered and kept their old headers (default: %(default)s, they must lie in the same places)",
     )
     volumes = parser.add_argument_group("volumes")

@@ -6,7 +6,8 @@
   optional packages.
 - Values: `ranges`, `missing` and `no_data`, `content`, `drift`, `noise`, `levels` (large images), `color`,
   `false_colors`.
-- Volumes: `volume_grid` (what they are in memory), `volumes` (NIfTI), `series` (DICOM); `plane`, of single slices.
+- Volumes: `volume_grid` (what they are in memory), `volumes` (NIfTI), `series` (DICOM).
+- Places: `plane` compares and resamples slices and maps; `georeference` reads GeoTIFF's tags.
 - Sequences: `frames` (video files), `frame_folders`, `video_writing`, `live` (cameras and a window).
 - Files that belong together: `folders`, `pairs`, `patterns` (of names), `trees`, `dataset_folders`, `boxes`.
 - For people: `notices`, `panel` and `comparison` (figures).

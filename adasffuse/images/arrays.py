@@ -11,12 +11,13 @@ from PIL import ImageOps
 
 from adasffuse.images.false_colors import FindPalette, palette_of
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.pillow_formats import gamma_notices
+from adasffuse.images.masks import without_alpha
+from adasffuse.images.pillow_formats import gamma_notices, stored_of_pillow
 from adasffuse.images.read import interpret, read_image
 from adasffuse.images.stored import DAMAGE, Stored
 
 _DEEP_MODES = ("I", "F")  # of Pillow, and those that start with "I;16": measurements, taken as they are
-_CONVERTED_MODES = ("P", "PA", "RGBA", "RGBa", "RGBX", "HSV", "YCbCr")  # of Pillow, to RGB
+_MODES = ("1", "L", "LA", "La", "RGB", "CMYK", "P", "PA", "RGBA", "RGBa", "RGBX", "HSV", "YCbCr")  # of Pillow, 8 bits
 _ROUNDING = 1e-3  # values so far outside [0, 1], as arithmetic in float16 leaves them, are clipped
 _DEPTHS = {np.dtype(np.uint8): "8", np.dtype(np.uint16): "16"}
 
@@ -34,7 +35,7 @@ def as_image(
 
     Args:
         source: a path; an `Image`; a PIL image of any mode but LAB; an array (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
-            (H, W, 4); or a tensor (H, W), or (C, H, W) with 1, 3 or 4 channels.  Alpha is dropped with a notice.
+            (H, W, 4); or a tensor (H, W), or (C, H, W) with 1, 3 or 4 channels.  Alpha 0 is no data, with a notice.
             uint8 spans 0..255, uint16 0..65535, float [0, 1] (a thousandth beyond is clipped); other integers, and
             float of another span, need a `value_range`.  NaN and infinity mean "no data".
         name: what errors and notices call it.
@@ -113,25 +114,15 @@ def _from_pillow(image: pillow.Image, name: str) -> Stored:
     if not image.width or not image.height:
         raise ImageError(f"{name}: is a PIL image of {image.width}x{image.height} pixels, without any; give another")
     image = ImageOps.exif_transpose(decode_pillow(image, name))
-    profile = image.info.get("icc_profile") or None
-    has_alpha = "transparency" in image.info or bool({"A", "a"} & set(image.getbands()))
     notices = gamma_notices(image)
-    if has_alpha:
-        notices = ("alpha channel dropped", *notices)
     if image.mode in _DEEP_MODES or image.mode.startswith("I;16"):
         values = np.asarray(image)
         if values.dtype.kind == "u":
             values = values.astype(values.dtype.newbyteorder("="))
         return Stored(values, "gray", notices, _span(values))
-    if image.mode == "CMYK":
-        return Stored(np.asarray(image), "cmyk", notices, (0, 255), profile=profile)
-    if image.mode == "La":  # alpha is multiplied in; Pillow takes it out on the way to LA only
-        image = image.convert("LA")
-    if image.mode in ("1", "L", "LA"):
-        return Stored(np.asarray(image.convert("L")), "gray", notices, (0, 255), profile=profile)
-    if image.mode != "RGB" and image.mode not in _CONVERTED_MODES:
+    if image.mode not in _MODES:
         raise ImageError(f"{name}: is a PIL image of mode {image.mode}; convert it to RGB first")
-    return Stored(np.asarray(image.convert("RGB")), "rgb", notices, (0, 255), profile=profile)
+    return stored_of_pillow(image, notices)
 
 
 def _from_array(source: Any, name: str) -> Stored:
@@ -152,10 +143,8 @@ def _from_array(source: Any, name: str) -> Stored:
         raise ImageError(f"{name}: must be {wanted} with C 1, 3 or 4, got shape {tuple(values.shape)}{hint}")
     if values.ndim == 3 and is_tensor:
         values = np.moveaxis(values, 0, -1)
-    notices = ("alpha channel dropped",) if channels == 4 else ()
-    if values.ndim == 3:
-        values = values[..., 0] if channels == 1 else values[..., :3]
-    return Stored(values, "gray" if values.ndim == 2 else "rgb", notices, _span(values))
+    values, opaque, notices = without_alpha(values)
+    return Stored(values, "gray" if values.ndim == 2 else "rgb", notices, _span(values), opaque=opaque)
 
 
 def _values_of_array(source: Any, name: str) -> np.ndarray:

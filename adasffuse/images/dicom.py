@@ -250,14 +250,17 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
         low, high = float(measured.min()), max(float(measured.max()), float(measured.min()) + 1)
         stated = True
     unstated = f"states no window that can be used; its values {low:g} to {high:g} become black to white"
-    values = values.astype(np.float32)
+    values, padding = values.astype(np.float32), None
     if padded is not None:
+        if np.ptp(values[padded]) == 0:
+            padding = float(values[padded][0])
         values[padded] = np.nan
     return Stored(
         values,
         "gray",
         notices,
         (low, high),
+        no_data=padding,
         inverted=color_space == "MONOCHROME1",
         fixed=True,
         curve=curve,

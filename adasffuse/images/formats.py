@@ -39,14 +39,17 @@ _SIGNATURES = (
     ("GIF", rb"GIF8[79]a"),
     ("Netpbm", rb"P[1-6][\s#]"),
     ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
-    ("AVIF", rb"....ftyp(avi[fs]|mif1|msf1)"),
+    ("AVIF", rb"....ftyp(avi[fs]|(mif1|msf1).{4,60}avi[fs])"),
 )
 _PAGE = re.compile(r"(.+)\[(\d+)\]")  # a page of a file: 'z.tif[3]'
 HEAD = 132  # bytes that are looked at to find the format
 _SHORT_ELEMENTS = (b"CS", b"DA", b"IS", b"LO", b"SH", b"TM", b"UI", b"UL")  # DICOM's value representations
-_NOT_FETCHED = (  # what lies in place of a file that was not downloaded, and what to do
+_OTHERS = (  # what lies in place of a file that was not downloaded, formats that are not read, and what to do
     (rb"version https://git-lfs", "it is a pointer of Git LFS: run 'git lfs pull' in its repository"),
     (rb"\s*<(!doctype )?html", "it is a web page: download the image itself"),
+    (rb"....ftyp(hei|hev|mif1|msf1)", "it is HEIC, which is not read: convert it to PNG"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "it is JPEG XL, which is not read: convert it to PNG"),
+    (rb"v/1\x01", "it is OpenEXR, which is not read: convert it to TIFF of floating point"),
 )
 
 
@@ -73,9 +76,8 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
             if path.name.lower().endswith((".nii", ".nii.gz")):
                 raise ImageError(f"{path}: a volume, where an image is expected; adasffuse fuse and info take volumes")
             if kind is None and path.suffix.lower() not in RAW_SUFFIXES:
-                cures = [cure for pattern, cure in _NOT_FETCHED if re.match(pattern, head, re.IGNORECASE)]
-                cures.append(f"{EXPECTED}, convert it or take it out")
-                raise ImageError(f"{path}: not a readable image; {cures[0]}")
+                cure = cure_of(head) or f"{EXPECTED}, convert it or take it out"
+                raise ImageError(f"{path}: not a readable image; {cure}")
             opened = _open_extra(path, kind, file, thermal)
             if opened is None:
                 opened = open_tiff(file, page) if kind == "TIFF" else open_pillow(file.read(), kind)
@@ -104,6 +106,12 @@ def _file_and_page(path: Path) -> tuple[Path, int | None]:
     if found is None or path.exists():
         return path, None
     return path.with_name(found[1]), int(found[2])
+
+
+def cure_of(head: bytes) -> str:
+    """What a file that is not read is by its first bytes, and what to do; '' where that is not known."""
+    cures = (cure for pattern, cure in _OTHERS if re.match(pattern, head, re.IGNORECASE | re.DOTALL))
+    return next(cures, "")
 
 
 def _image_format(head: bytes) -> str | None:

@@ -273,6 +273,11 @@ class VideoFile:
             if not _video_streams(container):
                 raise ImageError(f"{self.path}: holds no video{_kinds(container)}")
             stream = _video_streams(container)[0]
+            if stream.codec_context is None:
+                raise ImageError(
+                    f"{self.path}: FFmpeg has no decoder for its video; convert it by the program that made it, gray "
+                    "video of more than 8 bits to FFV1 or to a folder of TIFF files"
+                )
             stream.thread_type = "AUTO"
             try:
                 yield container
@@ -377,7 +382,11 @@ def is_video_name(path: str | Path) -> bool:
 
 def _display_matrix(decoded: Any) -> tuple[bool, bool, bool]:
     """How a frame is to be shown: rows and columns exchanged, then x mirrored, then y, by the file's display matrix."""
-    data = decoded.side_data.get("DISPLAYMATRIX")
+    try:
+        data = decoded.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV 18 does not know all that FFmpeg 8 puts beside a frame, such as EXIF data
+        turned = round(decoded.rotation) % 360  # counterclockwise; a mirror is not told
+        return turned in (90, 270), turned in (180, 270), turned in (90, 180)
     if data is None:
         return False, False, False
     x_by_x, y_by_x, _, x_by_y, y_by_y = np.frombuffer(bytes(data), np.int32)[:5].tolist()

@@ -15,7 +15,10 @@ class ImageNotice(UserWarning):
 
 @dataclass(frozen=True)
 class Plane:
-    """What a DICOM file says of its slice; None for what it does not say.  Places in mm, as DICOM has them."""
+    """What a DICOM file says of its slice, or a GeoTIFF of its place on the map; None for what it does not say.
+
+    Places are in mm, as DICOM has them, or in the units of the map.
+    """
 
     spacing: tuple[float, float] | None = None  # between rows and between columns, mm, in the body
     detector_spacing: tuple[float, float] | None = None  # the same at a detector, before which the body lies
@@ -24,6 +27,7 @@ class Plane:
     thickness: float | None = None  # of the slice, mm
     frame_of_reference: str = ""  # name of the coordinates
     modality: str = ""  # 'CT', 'PT', 'NM', 'MR', ...
+    map_tags: tuple[tuple[int, str, object], ...] = ()  # code, type, value of a GeoTIFF's tags that say all this
 
     def without_place(self) -> "Plane":
         """What still holds where the pixels have moved, or where the file is wrong about their places."""
@@ -41,4 +45,4 @@ class Image:
     window: tuple[float, float] = (0.0, 255.0)  # values, in the file's units, that are 0 and 1 in `pixels`
     valid: np.ndarray | None = None  # (H, W) bool, False where the file holds no data; None: data everywhere
     notices: tuple[str, ...] = ()  # what a user should know, e.g. that alpha was dropped; each names the file
-    plane: Plane | None = None  # of a DICOM file, where its pixels lie
+    plane: Plane | None = None  # of a DICOM file or a GeoTIFF, where its pixels lie

@@ -3,18 +3,24 @@
 import functools
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 from adasffuse.images.formats import open_exif
+from adasffuse.images.georeference import MAP_TAGS
+from adasffuse.images.image import Image as ImageOfFile
 from adasffuse.images.stored import DAMAGE
 
 KEPT = ("none", "exif", "gps")  # gps: EXIF with the place where the image was taken
 _NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
-_NO_MAP = "its place on the map (GeoTIFF) is not kept: no result holds one; copy it by GIS software"
-_GEO_TIFF = (33922, 34264)  # tags, points or a matrix, that say where pixels lie
+_NO_MAP = (
+    "its place on the map (GeoTIFF) is not kept: PNG files hold none; name the result NAME.tif or use --depth float"
+)
+_OTHER_PIXELS = "its place on the map (GeoTIFF) is not kept: only pairs keep it, on their own pixels in a regular grid"
 _LEFT_OUT = (  # of EXIF's own tags: maker notes, which may hold the place, and what describes the source's own pixels
     ExifTags.Base.MakerNote,
     ExifTags.Base.ColorSpace,
@@ -43,19 +49,23 @@ class Metadata:
     texts: tuple[tuple[int, bytes], ...]  # TIFF tags
     profile: bytes  # ICC, sRGB; for images with colour
     place: bool = False  # whether the EXIF data say where the image was taken; TIFF files are written without it
-    on_map: bool = False  # whether the source said where its pixels lie, and this was to be kept; nothing can
+    on_map: bool = False  # whether the source says where on the map it lies, and this was to be kept
+    map_tags: tuple[tuple[int, str, object], ...] = ()  # of a result on the map, see `Plane`; PNG files lack them
+    valid: np.ndarray | None = None  # (H, W) bool, False where it holds no data: alpha 0, of floating point NaN
 
 
 def lost_place(path: Path, metadata: Metadata | None) -> str:
     """What to say of the place that a file of this name is written without; '' where none is lost."""
     if metadata is None:
         return ""
+    if metadata.map_tags:
+        return _NO_MAP if path.suffix.lower() == ".png" else ""
     if metadata.on_map:
-        return _NO_MAP
+        return _OTHER_PIXELS
     return _NO_PLACE if metadata.place and path.suffix.lower() != ".png" else ""
 
 
-def read_metadata(path: str | Path, keep: str) -> Metadata | None:
+def read_metadata(path: str | Path, keep: str, images: Sequence[ImageOfFile] = ()) -> Metadata | None:
     """What to carry over from a source; None for 'none'.
 
     Description, camera, program, date, author, copyright and EXIF's own tags are taken, maker notes are not; the
@@ -63,6 +73,8 @@ def read_metadata(path: str | Path, keep: str) -> Metadata | None:
 
     Args:
         keep: one of `KEPT`.
+        images: of all sources as they are fused, on one grid: the first that still lies on the map tells the place of
+            all, for `gps`.
     Raises:
         ImageError: no such file.
         ValueError: `keep` is none of them.
@@ -75,7 +87,7 @@ def read_metadata(path: str | Path, keep: str) -> Metadata | None:
         texts = {tag: str(old[tag]).encode("latin-1", "replace") for tag in _TAKEN if old.get(tag)}
         inner = {tag: value for tag, value in _ifd(old, ExifTags.IFD.Exif).items() if tag not in _LEFT_OUT}
         place = _ifd(old, ExifTags.IFD.GPSInfo) if keep == "gps" else {}
-        on_map = keep == "gps" and any(tag in old for tag in _GEO_TIFF)
+        on_map = keep == "gps" and any(tag in old for tag in MAP_TAGS)
     new = Image.Exif()
     new.update(texts)  # the source's bytes; Pillow would write "?" for what is not ASCII
     for ifd, values in ((ExifTags.IFD.Exif, inner), (ExifTags.IFD.GPSInfo, place)):
@@ -84,7 +96,9 @@ def read_metadata(path: str | Path, keep: str) -> Metadata | None:
             new.get_ifd(ifd).update(kept)
     data = new.tobytes().removeprefix(b"Exif\0\0") if texts or inner or place else None
     tags = tuple((tag, texts[name]) for name, tag in _TEXTS.items() if name in texts)
-    return Metadata(data, tags, srgb_profile(), bool(place), on_map)
+    placed = [image.plane.map_tags for image in images if image.plane is not None and image.plane.map_tags]
+    map_tags = placed[0] if placed and keep == "gps" else ()
+    return Metadata(data, tags, srgb_profile(), bool(place), on_map, map_tags)
 
 
 def _ifd(exif: Image.Exif, ifd: int) -> dict:

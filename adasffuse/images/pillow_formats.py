@@ -24,6 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from adasffuse.images.masks import without_alpha
 from adasffuse.images.stored import DAMAGE, ImageFile, Stored, check_size
 
 # Pillow's classes rather than `PIL.Image.open`: no global registry, and no limit of 179 million pixels.
@@ -41,6 +42,7 @@ _DEEP_DECODERS = {"PNG": imagecodecs.png_decode, "JPEG 2000": imagecodecs.jpeg2k
 _LOSSLESS_JPEG = {0xC3: imagecodecs.jpegsof3_decode, 0xF7: imagecodecs.jpegls_decode}  # by the marker of the frame
 _MAKE, _ORIENTATION = 271, 274  # EXIF
 _DJI_THERMAL = "APP3"  # segments of a JPEG in which DJI's cameras store thermal counts (ExifTool, DJI ThermalData)
+_PRIMARIES, _TRANSFERS = {9: "BT.2020", 11: "P3", 12: "Display P3"}, {16: "HDR (PQ)", 18: "HDR (HLG)"}  # of H.273
 _SRGB_GAMMA = 0.45455  # of PNG's gAMA chunk
 
 
@@ -66,32 +68,33 @@ def open_pillow(data: bytes, kind: str) -> ImageFile:
     is_deep = bits > 8 and kind in _DEEP_DECODERS
     image = PILLOW_CLASSES[kind](io.BytesIO(data))
     check_size(image.height, image.width)
-    notices = _pillow_notices(image, kind, bits)
-    profile = image.info.get("icc_profile") or None
+    notices = _pillow_notices(image, kind, bits, data)
 
     def decode() -> Stored:
         if is_deep:
-            values = _without_alpha(_DEEP_DECODERS[kind](data))
+            values, opaque, more = without_alpha(_DEEP_DECODERS[kind](data))
             space = "gray" if values.ndim == 2 else "rgb"
             span = (0, 2**bits - 1) if values.dtype.kind == "u" else None
-            return Stored(values, space, notices, span, profile=profile)
-        mode, space = "RGB", "rgb"
-        if image.mode in ("1", "L", "LA", "La"):
-            mode, space = "L", "gray"
-        elif image.mode == "CMYK":
-            mode, space = "CMYK", "cmyk"
-        values = np.asarray(image if image.mode == mode else image.convert(mode))
-        return Stored(values, space, notices, (0, 255), profile=profile)
+            profile = image.info.get("icc_profile") or None
+            return Stored(values, space, (*more, *notices), span, opaque=opaque, profile=profile)
+        return stored_of_pillow(image, notices)
 
     depth = "16" if is_deep else "8"
     return ImageFile(image.height, image.width, depth, _exif_orientation(image, data, kind), decode)
 
 
-def _without_alpha(values: np.ndarray) -> np.ndarray:
-    """(H, W) of gray values, or of gray with alpha, (H, W, 2); (H, W, 3) of RGB or RGBA."""
-    if values.ndim == 2:
-        return values
-    return values[..., 0] if values.shape[2] < 3 else values[..., :3]
+def stored_of_pillow(image: Image.Image, notices: tuple[str, ...]) -> Stored:
+    """What a PIL image of at most 8 bits per channel holds, read as gray, RGB or CMYK."""
+    profile = image.info.get("icc_profile") or None
+    if image.mode == "CMYK":
+        return Stored(np.asarray(image), "cmyk", notices, (0, 255), profile=profile)
+    has_alpha = "transparency" in image.info or bool({"A", "a"} & set(image.getbands()))
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    if has_alpha:
+        mode += "A"
+    values, opaque, more = without_alpha(np.asarray(image if image.mode == mode else image.convert(mode)))
+    space = "gray" if values.ndim == 2 else "rgb"
+    return Stored(values, space, (*more, *notices), (0, 255), opaque=opaque, profile=profile)
 
 
 def _bits(data: bytes, kind: str) -> int:
@@ -142,14 +145,12 @@ def _open_other_jpeg(data: bytes, frame: _JpegFrame) -> ImageFile:
     return ImageFile(frame.height, frame.width, "16" if frame.bits > 8 else "8", 1, decode)
 
 
-def _pillow_notices(image: Image.Image, kind: str, bits: int) -> tuple[str, ...]:
+def _pillow_notices(image: Image.Image, kind: str, bits: int, data: bytes) -> tuple[str, ...]:
     """What of the file is not read, or not as it may be meant."""
     notices = []
-    if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
-        notices.append("alpha channel dropped")
     if kind != "Netpbm" and getattr(image, "is_animated", False):
         notices.append("holds several pages or frames, only the first is read")
-    notices += gamma_notices(image)
+    notices += [*gamma_notices(image), *_code_notices(image, kind, data)]
     if kind == "JPEG" and any(name == _DJI_THERMAL for name, _ in image.applist) and _exif(image, _MAKE) == "DJI":
         notices.append(
             "only its rendering is read, not DJI's thermal data in it; to fuse temperatures, export them as TIFF with "
@@ -158,6 +159,24 @@ def _pillow_notices(image: Image.Image, kind: str, bits: int) -> tuple[str, ...]
     if kind == "AVIF" and bits > 8:
         notices.append(f"its {bits} bits per channel are read as 8")
     return tuple(notices)
+
+
+def _code_notices(image: Image.Image, kind: str, data: bytes) -> list[str]:
+    """What is to be said of a PNG or AVIF file that says by numbers (ITU-T H.273) that its values are not sRGB's."""
+    codes = None
+    if kind == "PNG" and (place := data.find(b"cICP", 0, data.find(b"IDAT"))) >= 0:
+        codes = data[place + 4], data[place + 5]
+    if kind == "AVIF" and (place := data.find(b"colrnclx")) >= 0:
+        codes = struct.unpack_from(">HH", data, place + 8)
+    if codes is None:
+        return []
+    primaries, transfer = codes
+    said = [_TRANSFERS[transfer]] if transfer in _TRANSFERS else []
+    if primaries in _PRIMARIES and not image.info.get("icc_profile"):  # a profile tells the same, and is used
+        said.append(_PRIMARIES[primaries])
+    if not said:
+        return []
+    return [f"its colours are {' with '.join(said)}, which is ignored: values are read as sRGB; convert it to sRGB"]
 
 
 def gamma_notices(image: Image.Image) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""Where the pixels of DICOM slices lie: whether those of two show the same, and the way from one to the other."""
+"""Where pixels lie, of DICOM slices in the body, of GeoTIFF files on the map.
+
+Whether those of two show the same, and the way from one to the other.
+"""
 
 from collections.abc import Sequence
 
@@ -26,15 +29,18 @@ def check_same_places(names: Sequence[object], images: Sequence[Image]) -> None:
 
     Sizes of pixels are compared where both state them in one way (PixelSpacing, or ImagerPixelSpacing, at the
     detector); positions and directions where both have one frame of reference.  Rounded numbers make no difference.
+    Two maps need one coordinate system.
     """
     for name, image in zip(names[1:], images[1:]):
         one, other = images[0].plane, image.plane
         if one is None or other is None:
             continue
+        _check_maps(names[0], name, one, other)
         _check_spacings(names[0], name, one, other)
         if not (_is_placed(one) and _is_placed(other)):
             continue
-        if not one.frame_of_reference or one.frame_of_reference != other.frame_of_reference:
+        unnamed = not one.frame_of_reference and not (one.map_tags and other.map_tags)
+        if unnamed or one.frame_of_reference != other.frame_of_reference:
             continue
         shape = image.pixels.shape[:2]
         within, across = _distances(_corners(one, shape) - _corners(other, shape), other)
@@ -43,8 +49,8 @@ def check_same_places(names: Sequence[object], images: Sequence[Image]) -> None:
             far = float(np.hypot(within, across))
             cure = _SERIES if is_other_slice else _BY_PLACE
             raise ImageError(
-                f"{names[0]} and {name} lie up to {far:.1f} mm apart, as both say in one frame of reference: equal "
-                f"pixels do not show the same places; {cure}; {IF_WRONG.format('pixels')}"
+                f"{names[0]} and {name} lie up to {_far(far, other)} apart, as both say in one frame of reference: "
+                f"equal pixels do not show the same places; {cure}; {IF_WRONG.format('pixels')}"
             )
 
 
@@ -75,16 +81,18 @@ def matrix_between(target: Image, moving: Image, names: Sequence[str]) -> np.nda
     Args:
         names: of both, in this order, for messages.
     Raises:
-        ImageError: one does not say where its pixels lie, or the two are no slices of one place: at a corner of the
-            target they lie more than half the thickness of the thicker one apart.
+        ImageError: one does not say where its pixels lie, the two lie on maps of different coordinate systems, or they
+            are no slices of one place: at a corner of the target they lie more than half the thickness of the thicker
+            one apart.
     """
     for name, image in zip(names, (target, moving)):
         if image.plane is None or not _is_placed(image.plane):
             raise ImageError(
                 f"{name} does not say where its pixels lie (DICOM's ImagePositionPatient, ImageOrientationPatient and "
-                f"PixelSpacing), so it cannot be resampled; {_REGISTER}"
+                f"PixelSpacing; GeoTIFF's tags), so it cannot be resampled; {_REGISTER}"
             )
     one, other = target.plane, moving.plane
+    _check_maps(*names, one, other)
     _, across = _distances(_corners(one, target.pixels.shape[:2]) - np.array(other.corner), other)
     if across > _most_across(one, other):
         raise ImageError(f"{names[0]} and {names[1]} are slices {across:.1f} mm apart, as both say; {_SERIES}")
@@ -96,6 +104,21 @@ def matrix_between(target: Image, moving: Image, names: Sequence[str]) -> np.nda
     return matrix
 
 
+def _check_maps(name: object, other_name: object, one: Plane, other: Plane) -> None:
+    """Raise ImageError for two places on maps in coordinate systems that have different names."""
+    systems = [plane.frame_of_reference for plane in (one, other) if plane.map_tags and plane.frame_of_reference]
+    if len(set(systems)) == 2:
+        raise ImageError(
+            f"{name} lies on the map in {systems[0]}, {other_name} in {systems[1]}: bring both to one coordinate "
+            f"system by GIS software (gdalwarp -t_srs {systems[1]} ...); {IF_WRONG.format('pixels')}"
+        )
+
+
+def _far(distance: float, plane: Plane) -> str:
+    """A distance with its unit."""
+    return f"{distance:.4g} units of the map" if plane.map_tags else f"{distance:.1f} mm"
+
+
 def _check_spacings(name: object, other_name: object, one: Plane, other: Plane) -> None:
     """Raise ImageError where sizes of pixels differ that are stated in one way."""
     in_body = one.spacing is not None and other.spacing is not None  # at the detector they may differ then
@@ -103,10 +126,11 @@ def _check_spacings(name: object, other_name: object, one: Plane, other: Plane) 
     if None in sizes or np.allclose(*sizes, rtol=_SAME_SPACING, atol=0):
         return
     texts = [" x ".join(f"{value:g}" for value in size) for size in sizes]
+    unit = " on the map" if one.map_tags else " mm"
     cure = _BY_PLACE if _is_placed(one) and _is_placed(other) else _REGISTER
     raise ImageError(
-        f"{name} has pixels of {texts[0]} mm, {other_name} of {texts[1]} mm: equal pixels do not show the same places; "
-        f"{cure}; {IF_WRONG.format('pixels')}"
+        f"{name} has pixels of {texts[0]}{unit}, {other_name} of {texts[1]}{unit}: equal pixels do not show the same "
+        f"places; {cure}; {IF_WRONG.format('pixels')}"
     )
 
 

@@ -43,8 +43,8 @@ def read_image(
     With optional packages also DICOM, raw files of cameras, and the temperatures of FLIR's radiometric JPEG.
 
     The content decides on the format, not the suffix.  Colours are converted to sRGB by the file's ICC profile; a file
-    whose channels are all equal comes back gray.  Alpha is dropped, and of several pages only the first is read, each
-    with a notice.  Resolution (dots per inch) and other metadata are not kept.
+    whose channels are all equal comes back gray.  Alpha 0 is no data, see `opaque_where`; of several pages only the
+    first is read; each with a notice.  Resolution (dots per inch) and other metadata are not kept.
 
     Args:
         path: a regular file of at most 2**32 bytes and 2**30 pixels, or a page of a TIFF file, 'z.tif[3]', counted from
@@ -53,9 +53,10 @@ def read_image(
             values beyond are clipped.  Without it unsigned files span all values of their bits (16: 0..65535), with a
             notice where less than a quarter of that is used.  8-bit files always span 0..255.  Where the first value
             is the higher one, of 8-bit files (255, 0), the image is inverted.
-        no_data: a value, in the file's units, that means "no data", besides NaN, infinity and the file's own value
-            (tag GDAL_NODATA).  A colour pixel holds no data where all its channels have that value.  Dead pixels and
-            lines take the values of their neighbours, with a notice, see `fill_holes`.
+        no_data: a value, in the file's units, that means "no data", besides NaN, infinity and what the file says: its
+            own value (tag GDAL_NODATA), alpha 0, a mask (TIFF).  A colour pixel holds no data where all its
+            channels have that value.  Dead pixels and lines take the values of their neighbours, with a notice, see
+            `fill_holes`.
         thermal: exact 0 in a large area joined to the border is no data, too, see `thermal_border_mask`; of a
             radiometric JPEG the temperatures are read; and false colours of the palettes 'jet' and 'turbo' become gray
             in their order, with a notice.
@@ -157,12 +158,14 @@ def valid_mask(stored: Stored, no_data: float | None, thermal: bool) -> np.ndarr
 
 
 def _missing_by_value(stored: Stored, no_data: float | None) -> np.ndarray:
-    """(H, W) bool, True where a value says that there is no data."""
+    """(H, W) bool, True where a value, alpha or a mask says that there is no data."""
     values = stored.values
     invalid = np.zeros(values.shape[:2], bool)
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         invalid |= ~(finite if values.ndim == 2 else finite.all(axis=2))
+    if stored.opaque is not None:
+        invalid |= ~stored.opaque
     if stored.space != "lab":
         for missing in (stored.no_data, no_data):
             if missing is not None:

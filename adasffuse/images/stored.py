@@ -51,11 +51,12 @@ class Stored:
     span: tuple[float, float] | None = None  # values of black and white; None: the file does not say
     inverted: bool = False  # the smallest value is white
     no_data: float | None = None  # the file's own value for "no data"
+    opaque: np.ndarray | None = None  # (H, W) bool, False where the file's alpha or mask says "no data"; None: nowhere
     profile: bytes | None = None  # ICC
     fixed: bool = False  # the span is what the file asks for, however little of it is used
     curve: np.ndarray | None = None  # (H, W) in [0, 1]: how the file asks to show its values; a range replaces it
     span_notice: str = ""  # what a user should know where no other range replaces the span
-    plane: Plane | None = None  # of a DICOM file
+    plane: Plane | None = None  # of a DICOM file or a GeoTIFF
 
 
 @dataclass(frozen=True)

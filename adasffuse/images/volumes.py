@@ -17,6 +17,7 @@ from adasffuse.messages import first_of
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 2**30
+OF_TWO_FILES = (".hdr", ".img")  # suffixes of NIfTI in two files
 _MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}  # of NIfTI's xyzt_units; 'mm' and 'unknown' are mm
 _RGB24 = np.dtype([(channel, np.uint8) for channel in "RGB"])
 _CHUNK = 1 << 20  # bytes
@@ -76,6 +77,9 @@ def read_nifti(path: str | Path) -> Volume:
         raise ImageError(f"{path}: no such file or folder; expected a NIfTI volume or the folder of a DICOM series")
     try:
         image = nibabel.load(str(path))
+        if not isinstance(image, nibabel.Nifti1Pair):  # which files of NIfTI-2, and of one part, are, too
+            kind = type(image).__name__.removesuffix("Image")
+            raise ImageError(f"{path}: no NIfTI but of the format {kind}; convert it to .nii.gz, as mri_convert does")
         shape = image.shape
         if len(shape) > 3 and max(shape[3:]) > 1:
             count = np.prod(shape[3:])

@@ -12,7 +12,7 @@ from adasffuse.arguments import checked
 from adasffuse.files import write_bytes
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import Metadata, with_png_metadata
-from adasffuse.images.tiff import LARGEST_VALUE, SMALLEST_VALUE
+from adasffuse.images.tiff import GDAL_NODATA, LARGEST_VALUE, SMALLEST_VALUE
 from adasffuse.messages import not_written
 
 DEPTHS = ("8", "16", "float")  # from shallow to deep
@@ -120,14 +120,21 @@ def _png(pixels: np.ndarray) -> bytes:
 def _tiff(pixels: np.ndarray, metadata: Metadata | None) -> bytes:
     """The content of a TIFF file; one of floating-point numbers states that 0 is black and 1 white."""
     channels = 1 if pixels.ndim == 2 else 3
-    extremes = []
+    tags, profile, extrasamples = [], None, None
+    if metadata is not None:
+        tags = [(tag, "s", 0, text, True) for tag, text in metadata.texts]
+        tags += [(tag, kind, 0 if kind == "s" else len(value), value, True) for tag, kind, value in metadata.map_tags]
+        profile = metadata.profile if channels == 3 else None
+        valid = metadata.valid if metadata.map_tags else None
+        if valid is not None and pixels.dtype == np.float32:
+            pixels = np.where(valid if channels == 1 else valid[..., None], pixels, np.float32(np.nan))
+            tags.append((GDAL_NODATA, "s", 0, "nan", True))  # GDAL knows no alpha of floating-point files
+        elif valid is not None:
+            pixels = np.dstack([pixels, valid.astype(pixels.dtype) * np.iinfo(pixels.dtype).max])
+            extrasamples = ["unassalpha"]
     if pixels.dtype == np.float32:
         span = ((SMALLEST_VALUE, 0.0), (LARGEST_VALUE, 1.0))
-        extremes = [(tag, "f", channels, (value,) * channels, True) for tag, value in span]
-    texts, profile = [], None
-    if metadata is not None:
-        texts = [(tag, "s", 0, text, True) for tag, text in metadata.texts]
-        profile = metadata.profile if channels == 3 else None
+        tags += [(tag, "f", channels, (value,) * channels, True) for tag, value in span]
     file = io.BytesIO()
     tifffile.imwrite(
         file,
@@ -135,7 +142,8 @@ def _tiff(pixels: np.ndarray, metadata: Metadata | None) -> bytes:
         photometric="minisblack" if channels == 1 else "rgb",
         compression="zlib",
         metadata=None,
-        extratags=[*extremes, *texts],
+        extratags=tags,
+        extrasamples=extrasamples,
         iccprofile=profile,
     )
     return file.getvalue()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -411,11 +411,13 @@ class _OneScene:
         look = self.fuser.look_at(scene.paths[0], images) if scene in self.looked_at else None
         one = _Fused(scene, written[0], [], summarize_scene(scene, images), off, look)
         shown = list(images) if wanted.panels else []
-        fused, remarks = _fuse_images(self.fuser, images, self.turns, wanted.stretch, depth)
-        one.notices += [(scene.paths[k], text) for k, text in remarks]
         giver = scene.paths[0 if task.color == "a" else -1]
-        metadata = read_metadata(giver, wanted.metadata)
+        metadata = read_metadata(giver, wanted.metadata, images)
+        fused, remarks, valid = _fuse_images(self.fuser, images, self.turns, wanted.stretch, depth)
+        one.notices += [(scene.paths[k], text) for k, text in remarks]
         release_if_large(fused.shape)
+        if metadata is not None:
+            metadata = replace(metadata, valid=valid)
         save_result(written[0], fused, depth, metadata)
         if lost := lost_place(written[0], metadata):
             one.notices.append((giver, lost))
@@ -428,8 +430,10 @@ class _OneScene:
 
 def _fuse_images(
     fuser: Fuser, images: list[Image], turns: "_Turns", stretch: bool, depth: str
-) -> tuple[np.ndarray, tuple[tuple[int, str], ...]]:
+) -> tuple[np.ndarray, tuple[tuple[int, str], ...], np.ndarray | None]:
     """The fused image, rounded to its depth, and what is to know of sources that add little or nothing to it.
+
+    Third, (H, W) bool, False where no source holds data; None for data everywhere.
 
     The network is used in turn.  The list is emptied: images may be large.
     """
@@ -438,7 +442,7 @@ def _fuse_images(
     images.clear()
     with turns.one(height * width):
         luma = fuser.fuse_prepared(prepared)
-    return fuser.finish(luma, prepared, stretch, depth), prepared.remarks
+    return fuser.finish(luma, prepared, stretch, depth), prepared.remarks, prepared.known
 
 
 def _notices(fuser: Fuser, folder: SceneFolder, done: Sequence[_Fused], align: Aligner | None) -> list[str]:
