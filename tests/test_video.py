@@ -443,6 +443,53 @@ def test_what_is_skipped_is_not_decoded_and_the_frames_are_the_same(tmp_path, na
         assert (video._key is None) == (start < 0.24 or name == "a.avi")
 
 
+@pytest.mark.parametrize("name, codec", [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a", "")])
+def test_frames_near_some_times_are_those_of_the_whole_sequence_and_few_others_are_decoded(
+    tmp_path, monkeypatch, name, codec
+):
+    """Times on a frame, halfway, behind another key frame, twice in one frame, and behind the end."""
+    if codec:
+        sequence = VideoFile(make_video_of_many_key_frames(tmp_path / name, codec=codec), start_at=0.08)
+    else:
+        files = [make_folder(tmp_path / name, scene(30)) / f"{number}.png" for number in range(1, 31)]
+        sequence = FrameFolder(files, RATE, start_at=0.08)
+    whole, read = list(sequence), []
+    for kind, method in ((VideoFile, "_image"), (VideoFile, "_timed"), (FrameFolder, "_read")):
+        before = getattr(kind, method)
+
+        def counting(self, *args, before=before, method=method):
+            found = before(self, *args)
+            if method != "_timed":
+                read.append(method)
+                return found
+            return (read.append(method) or frame for frame in found)
+
+        monkeypatch.setattr(kind, method, counting)
+    times = [Fraction(time) for time in ("0", "0.3", "0.7", "0.705", "0.71", "2")]
+    found = list(sequence.frames_near(times))
+    for time, frame in zip(times[:-1], found, strict=True):
+        same = min(reversed(whole), key=lambda one: abs(one.seconds - time))
+        assert (frame.name, frame.seconds, frame.pts) == (same.name, same.seconds, same.pts)
+        assert np.array_equal(frame.image.pixels, same.image.pixels)
+    assert read.count("_read" if not codec else "_image") == len(found)
+    assert name == "a.avi" or read.count("_timed") < len(whole)
+
+
+def test_pairs_that_are_spread_are_those_of_all_pairs(tmp_path):
+    """Every tenth of 60 frames of B; A has other times.  Of a folder beside a video as well."""
+    from adasffuse.inference.video import spread_pairs
+
+    a = VideoFile(make_video(tmp_path / "a.mkv", scene(75), times=[33 * k for k in range(75)]))
+    b = VideoFile(make_video(tmp_path / "b.mkv", scene(60), times=[40 * k for k in range(60)]))
+    folder = make_folder(tmp_path / "frames", scene(20))
+    folder = FrameFolder([folder / f"{number}.png" for number in range(1, 21)], 8)
+    for first, second in ((a, b), (folder, b), (a, folder)):
+        together = [(one.name, other.name) for one, other in FramePairs(first, second)]
+        step = len(together) // 6
+        spread = [(one.name, other.name) for one, other in spread_pairs(first, second, 6)]
+        assert spread == together[step // 2 :: step]
+
+
 def test_damage_in_what_is_skipped_does_not_matter_behind_a_key_frame(tmp_path):
     path = make_video_of_many_key_frames(tmp_path / "a.mp4")
     whole = list(VideoFile(path))

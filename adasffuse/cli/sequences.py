@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adasffuse import inference
 from adasffuse.images.frame_folders import FrameFolder, list_frames
-from adasffuse.images.frames import DEFAULT_RATE, Frame, StartError, VideoFile
+from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameError, StartError, VideoFile
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -114,22 +114,22 @@ def calibrate_sequences(
     Raises:
         AlignmentError: as `calibrate`; the message says what may help.
     """
-    pairs = inference.FramePairs(a, b)
+    damage: list[str] = []
 
     def images() -> Iterator[tuple[str, Image, Image]]:
-        for first, second in inference.spread_pairs(pairs, FRAMES):
-            see(first, second)
-            yield second.name, first.image, second.image
+        try:
+            for first, second in inference.spread_pairs(a, b, FRAMES):
+                see(first, second)
+                yield second.name, first.image, second.image
+        except FrameError as error:
+            damage.append(str(error))
 
     try:
         found = calibrate(images(), method, measure)
     except AlignmentError as error:
         together = "; do both start at the same time? --start_a or --start_b skips what one has before the other"
-        damage = f"; {pairs.damage}" if pairs.damage else ""
-        raise AlignmentError(f"{error}{damage}{together}{inference.rate_hint(a, b)}") from error
-    if pairs.damage:
-        found = replace(found, failed=(*found.failed, ("further frames", pairs.damage)))
-    return found
+        raise AlignmentError("; ".join([str(error), *damage]) + together + inference.rate_hint(a, b)) from error
+    return replace(found, failed=(*found.failed, *(("further frames", reason) for reason in damage)))
 
 
 def calibration_text(found: Calibration) -> str:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -101,20 +101,33 @@ class FrameFolder:
             FrameError: a file cannot be read or has another size; those before it have been given.
         """
         palettes = SteadyPalette()
-        for number, path in enumerate(self.paths):
-            called = f"frame {self._before + number + 1} of {self.path}"
-            try:
-                image = self._read(path, palettes)
-            except ImageError as error:
-                raise FrameError(f"{called}: {error}") from error
-            height, width = image.pixels.shape[:2]
-            if (height, width) != (self.height, self.width):
-                raise FrameError(
-                    f"{called}: {path.name} has {width}x{height} pixels, those before it {self.width}x{self.height}"
-                )
-            notices = tuple(f"{self.path}: {notice.removeprefix(f'{path}: ')}" for notice in image.notices)
-            image = replace(image, notices=notices)
-            yield Frame(path.stem, number / self.rate, number, self._without_border(image))
+        for number in range(len(self.paths)):
+            yield self._frame(number, palettes)
+
+    def frames_near(self, times: Iterable[Fraction]) -> Iterator[Frame]:
+        """As `VideoFile.frames_near`; only the files of these frames are read."""
+        palettes = SteadyPalette()
+        for seconds in times:
+            number = math.floor(seconds * self.rate + Fraction(1, 2))
+            if seconds * self.rate >= len(self.paths):
+                return
+            yield self._frame(min(number, len(self.paths) - 1), palettes)
+
+    def _frame(self, number: int, palettes: FindPalette) -> Frame:
+        """The frame of a file; errors as of iterating."""
+        path, called = self.paths[number], f"frame {self._before + number + 1} of {self.path}"
+        try:
+            image = self._read(path, palettes)
+        except ImageError as error:
+            raise FrameError(f"{called}: {error}") from error
+        height, width = image.pixels.shape[:2]
+        if (height, width) != (self.height, self.width):
+            raise FrameError(
+                f"{called}: {path.name} has {width}x{height} pixels, those before it {self.width}x{self.height}"
+            )
+        notices = tuple(f"{self.path}: {notice.removeprefix(f'{path}: ')}" for notice in image.notices)
+        image = self._without_border(replace(image, notices=notices))
+        return Frame(path.stem, number / self.rate, number, image)
 
     def _read(self, path: Path, find_palette: FindPalette = palette_of) -> Image:
         """The image of a file; its border is judged for all files at once."""
