@@ -218,7 +218,7 @@ def test_a_folder_for_each_scene(run, tmp_path):
             "o.jpg: results are written to files ending in .png, .tif, .tiff, or to a folder that exists",
         ),
         ("{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --resume", "--resume is for folders"),
-        ("{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --pattern_a *", "are for folders; two files are a pair"),
+        ("{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --pattern_a *", "is for folders; files belong together"),
         (
             "{d}/visible {d}/infrared -o {t}/o",
             "source A is called 'visible' and source B 'infrared': for infrared + visi",
@@ -241,7 +241,7 @@ def test_mistakes_are_refused_with_one_line(run, pairs, tmp_path, arguments, mes
         (tmp_path / name).touch()
     before = files(tmp_path)
     status, out, err = run(*arguments.format(d=pairs, t=tmp_path).split())
-    assert status == 1 and err.startswith("error: ") and err.count("\n") == 1
+    assert status == (2 if "--pattern_a" in arguments else 1) and err.startswith("error: ") and err.count("\n") == 1
     assert message.format(d=pairs, t=tmp_path) in err
     assert "fused" not in out and files(tmp_path) == before
 

@@ -771,6 +771,21 @@ def test_gaps_in_the_numbers_are_refused(tmp_path):
     assert list_frames([every_tenth], [None]).names == ["10", "20", "30", "40"]
 
 
+def test_frames_of_two_folders_are_paired_by_the_times_in_their_names(tmp_path):
+    """Uneven steps are no gaps; an unpaired frame is one in the middle, and at an end --shortest leaves it out."""
+    for folder, times in (("a", (0, 41, 79, 120, 160)), ("b", (3, 40, 83, 118))):
+        for time in times:
+            write_image(tmp_path / folder / f"1699352114{time:03d}.png", texture(8, 8, time))
+    folders = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(ImageError, match=r"is 0\.042 s apart: one sequence is shorter; --shortest"):
+        list_frames(folders, (None, None), within=0.02)
+    listed = list_frames(folders, (None, None), shortest=True, within=0.02)
+    assert (listed.names[-1], len(listed.names), listed.left_out) == ("1699352114118", 4, 1)
+    assert [path.stem[-3:] for path in listed.columns[0]] == ["000", "041", "079", "120"]
+    with pytest.raises(ImageError, match=r"0\.004 s apart; --allow_gaps"):
+        list_frames(folders, (None, None), shortest=True, within=0.003)
+
+
 def test_a_frame_without_partner_is_refused(tmp_path):
     a, b = make_folder(tmp_path / "a", scene(6)), make_folder(tmp_path / "b", scene(8))
     with pytest.raises(ImageError, match=r"no partner.*--shortest"):

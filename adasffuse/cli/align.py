@@ -20,6 +20,7 @@ from adasffuse.cli.arguments import (
     complete_sources,
     given_path,
     ranges_of,
+    refuse_pairing_options,
     words_of_source,
 )
 from adasffuse.cli.sequences import (
@@ -186,12 +187,13 @@ class _Job:
     def of(args: argparse.Namespace) -> _Job:
         problems, notices = [], []
         if args.a.is_file() and args.b.is_file():
+            refuse_pairing_options(args)
             scenes, names = [scene_of_files(args.b.stem, (args.a, args.b))], ("", "")
         else:
             for path in (args.a, args.b):
                 if path.is_file():
                     raise ImageError(f"{path} is a file; give two files or two folders")
-            scenes, found = find_scenes((args.a, args.b), (args.pattern_a, args.pattern_b))
+            scenes, found = find_scenes((args.a, args.b), (args.pattern_a, args.pattern_b), within=args.within)
             problems = [(problem.name, problem.reason) for problem in found if not problem.harmless]
             notices = [problem.reason for problem in found if problem.harmless]
             names = (name_of(args.a), name_of(args.b))

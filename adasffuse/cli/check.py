@@ -20,7 +20,7 @@ from pathlib import Path
 
 from numpy import ndarray
 
-from adasffuse.cli.arguments import SourcesParser, given_path, words_of_source
+from adasffuse.cli.arguments import SourcesParser, add_pairing_options, given_path, words_of_source
 from adasffuse.data.survey import (
     SourceSurvey,
     Survey,
@@ -40,7 +40,7 @@ from adasffuse.images.panel import contact_sheet
 from adasffuse.images.patterns import patterns_in
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
-from adasffuse.messages import printable
+from adasffuse.messages import UsageError, printable
 from adasffuse.process import say, say_error
 from adasffuse.tasks import guess_task
 
@@ -51,12 +51,7 @@ _SHEET = 12  # scenes on a contact sheet
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="one folder, or one per source")
-    for side, example in (("a", "IR_*"), ("b", "VIS_*")):
-        parser.add_argument(
-            f"--pattern_{side}",
-            metavar="NAME",
-            help=f"names of the files of source {side.upper()}, such as '{example}'",
-        )
+    add_pairing_options(parser)
     parser.add_argument(
         "--sheet", type=given_path, metavar="FILE", help="write a contact sheet of the pairs, a PNG file"
     )
@@ -117,9 +112,12 @@ def _surveys(args: argparse.Namespace) -> list[Survey]:
             guess = guess_task(*map(words_of_source, folders[:2], (given or patterns)[:2]))
         except ValueError as error:
             swapped = [f"adasffuse fuse refuses this order: {error}"]
-        survey = survey_folders(folders, " + ".join(map(str, args.folders)), guess[0] if guess else None, given)
+        name, task = " + ".join(map(str, args.folders)), guess[0] if guess else None
+        survey = survey_folders(folders, name, task, given, args.within)
         survey.problems += swapped
         return [survey]
+    if args.within is not None:
+        raise UsageError("--within pairs the files of two folders; give both")
     (root,) = args.folders
     sets = data_sets(root)
     if sets:

@@ -20,6 +20,7 @@ from adasffuse.cli.arguments import (
     add_source_options,
     given_path,
     ranges_of,
+    refuse_pairing_options,
     results_ranges,
     split_patterns,
     thermal_by_names,
@@ -128,6 +129,7 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
     results = [folder_and_pattern(place) for place in named.values()]
     places = [args.source_a, args.source_b, *[folder for folder, _ in results]]
     if all(place.is_file() for place in places):
+        refuse_pairing_options(args)
         return [scene_of_files(args.source_a.stem, places)], list(named)
     for place in places:
         if not place.exists():
@@ -137,9 +139,9 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
             raise ImageError(f"{place}: is no folder, as others here are; give files only, or folders only")
     patterns = (args.pattern_a, args.pattern_b, *[pattern for _, pattern in results])
     try:
-        scenes, problems = find_scenes(places, patterns if any(patterns) else None)
+        scenes, problems = find_scenes(places, patterns if any(patterns) else None, within=args.within)
     except SceneError as error:
-        raise ImageError(f"{error}{_cure(places, patterns)}") from error
+        raise ImageError(f"{error}{_cure(places, patterns, args.within)}") from error
     say_notices([problem.reason for problem in problems])
     if not scenes:
         raise ImageError(f"no scene has one file in each of {', '.join(map(str, places))}; {problems[0].reason}")
@@ -154,9 +156,9 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
     return list(pick_evenly(scenes, args.count)), list(named)
 
 
-def _cure(places: list[Path], patterns: tuple[str | None, ...]) -> str:
+def _cure(places: list[Path], patterns: tuple[str | None, ...], within: float | None) -> str:
     """Advice for the first folder of results whose files are called otherwise than the sources'; '' for none."""
-    stems = [scene.stem for scene in find_scenes(places[:2], patterns[:2])[0]]
+    stems = [scene.stem for scene in find_scenes(places[:2], patterns[:2], within=within)[0]]
     for place, pattern in zip(places[2:], patterns[2:]):
         names = [path.stem for path in images_of(place)]
         better = "" if pattern or set(stems) & set(names) else pattern_for(stems, names)

@@ -27,6 +27,7 @@ from adasffuse.cli.arguments import (
     in_other_order,
     listed,
     ranges_of,
+    refuse_pairing_options,
     results_ranges,
     split_patterns,
     task_by_names,
@@ -200,6 +201,8 @@ def score(args: argparse.Namespace) -> ScoreTable:
             names = ", ".join(folder.name for folder in folders)
             raise ValueError(f"{args.dataset} holds several sets; choose one of them as --dataset: {names}")
         source_a, source_b = folders[0].folders
+    if source_a.is_file() and source_b.is_file():
+        refuse_pairing_options(args)
     if args.boxes is not None and in_other_order(source_a, source_b, (args.pattern_a, args.pattern_b)):
         raise ValueError(
             f"--boxes: targets are judged by source A, the infrared image, but {source_a} and {source_b} are called as "
@@ -229,6 +232,7 @@ def score(args: argparse.Namespace) -> ScoreTable:
         thermal=thermal_by_names(source_a, source_b, (args.pattern_a, args.pattern_b)),
         range_fused=results_ranges(args.range_fused, fused),
         range_reference=args.range_reference,
+        within=args.within,
     )
 
 

@@ -17,7 +17,7 @@ from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameError, StartError,
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.messages import printable
+from adasffuse.messages import UsageError, printable
 from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import Calibration, calibrate
 from adasffuse.registration.transform import AlignmentError
@@ -36,7 +36,7 @@ def open_sequences(
     """Both sources, `args.a` and `args.b`, each a video file or a folder of frames, read as the options say.
 
     Args:
-        args: holds a, b, pattern_a, pattern_b, no_data_a, no_data_b, fps, start_a and start_b.
+        args: holds a, b, pattern_a, pattern_b, within, no_data_a, no_data_b, fps, start_a and start_b.
         ranges: per source what `range_of` returns.
         thermal: per source whether it is thermal.
         shortest, gaps: as in `list_frames`.
@@ -62,14 +62,17 @@ def open_sequences(
     for option, given in (("range_frames", range_frames), ("allow_gaps", gaps)):
         if given and not folders:
             raise ValueError(f"--{option} is for folders of frames, and both sources are videos")
+    if args.within is not None and len(folders) < 2:
+        raise UsageError("--within pairs the frames of two folders; a video says the times of its frames itself")
     if range_frames and not any(ranges[k] is not None and ranges[k].kind != "fixed" for k in folders):
         raise ValueError("--range_frames says which frames --range_a and --range_b measure: 'folder' or percentages")
     rate = args.fps or (videos[0].rate if videos else DEFAULT_RATE)
     if folders:
-        listed = list_frames([paths[k] for k in folders], [patterns[k] for k in folders], shortest, gaps)
+        listed = list_frames([paths[k] for k in folders], [patterns[k] for k in folders], shortest, gaps, args.within)
         say_all_notices(listed.notices, sys.stderr)
         if listed.left_out:
-            say(f"notice: {listed.left_out} frames without partner are left out", sys.stderr)
+            frames = "1 frame" if listed.left_out == 1 else f"{listed.left_out} frames"
+            say(f"notice: {frames} without partner left out", sys.stderr)
         for k, column in zip(folders, listed.columns):
             how = (rate, ranges[k], no_data[k], thermal[k], range_frames, starts[k], f"--range_{'ab'[k]}")
             with _naming_start("ab"[k], starts[k]):

@@ -211,6 +211,7 @@ def _fuse(
         ranges=ranges,
         no_data=(args.no_data_a, args.no_data_b),
         patterns=(args.pattern_a, args.pattern_b),
+        within=args.within,
         depth=args.depth,
         stretch=args.stretch,
         align=aligner,
@@ -247,7 +248,7 @@ def _jobs(task: Task, dataset: str, args: argparse.Namespace, ranks: inference.R
         return [(folder, args.save_dir / folder.name) for folder in folders]
     if args.A_dir is not None and args.B_dir is not None:
         return [(SceneFolder(dataset, (args.A_dir, args.B_dir)), args.save_dir / dataset)]
-    for option in ("A_dir", "B_dir", "dataset", "pattern_a", "pattern_b"):
+    for option in ("A_dir", "B_dir", "dataset", "pattern_a", "pattern_b", "within"):
         if getattr(args, option) is not None:
             raise ValueError(
                 f"--{option} needs --root_path, or both --A_dir and --B_dir; without any of them the samples are fused"

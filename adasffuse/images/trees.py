@@ -67,13 +67,17 @@ def hold_volumes(groups: Groups) -> bool:
 
 
 @checked
-def scenes_of_groups(groups: Groups, volumes: bool) -> tuple[list[Scene], list[SceneProblem]]:
+def scenes_of_groups(
+    groups: Groups, volumes: bool, within: float | None = None
+) -> tuple[list[Scene], list[SceneProblem]]:
     """The scenes of groups, sorted by stem, and what belongs to none.
 
     Files are one scene, called by what stands for '*'.  So are folders with a DICOM series each, or a single file each,
     whatever it is called.  The files of other folders are paired by their names, which follow that of their group:
     'p1_slice7'.
 
+    Args:
+        volumes, within: as in `adasffuse.images.pairs.find_scenes`.
     Raises:
         SceneError: no scene is found, or two have one name.
     """
@@ -81,7 +85,7 @@ def scenes_of_groups(groups: Groups, volumes: bool) -> tuple[list[Scene], list[S
     problems: list[SceneProblem] = []
     for key, paths in groups.items():
         try:
-            of_group, others = _scenes_of_group(_name_of(key), paths, volumes)
+            of_group, others = _scenes_of_group(_name_of(key), paths, volumes, within)
         except ImageError as error:
             problems.append(SceneProblem(_name_of(key), str(error), "unpaired"))
             continue
@@ -164,12 +168,14 @@ def _name_of(key: tuple[str, ...]) -> str:
     return "_".join(dict.fromkeys(key))
 
 
-def _scenes_of_group(name: str, paths: tuple[Path, ...], volumes: bool) -> tuple[list[Scene], list[SceneProblem]]:
+def _scenes_of_group(
+    name: str, paths: tuple[Path, ...], volumes: bool, within: float | None
+) -> tuple[list[Scene], list[SceneProblem]]:
     """The scenes of one group, and what belongs to none; errors as of `find_scenes`."""
     inside = [_inside(path, volumes) for path in paths]
     if all(len(found) == 1 for found in inside):
         return [Scene(name, tuple(path for (path,) in inside))], []
-    scenes, problems = find_scenes(paths, None, volumes)
+    scenes, problems = find_scenes(paths, None, volumes, within)
     return [Scene(f"{name}_{scene.stem}", scene.paths) for scene in scenes], problems
 
 

@@ -126,6 +126,7 @@ def fuse_folder(
     ranges: Sequence[RangeSpec | None] | None = None,
     no_data: Sequence[float | None] | None = None,
     patterns: Sequence[str | None] | None = None,
+    within: float | None = None,
     depth: str = "auto",
     stretch: bool = False,
     align: Aligner | None = None,
@@ -140,6 +141,7 @@ def fuse_folder(
     Args:
         folder: one folder per source, in the task's order.
         patterns: per source, how its files are called, see `adasffuse.images.pairs.find_scenes`.
+        within: largest difference in seconds of files that are paired by the times in their names, see there.
         ranges, no_data, depth, stretch, align, palette: as in `WantedResults`.
         ranks: as in `fuse_scenes`.
     Raises:
@@ -149,7 +151,7 @@ def fuse_folder(
         ValueError: an option has another number of entries than there are sources, or makes no sense.
     """
     wanted = WantedResults(ranges, no_data, depth, stretch, align=align, palette=palette)
-    return fuse_scenes(fuser, find_work(folder, save_dir, patterns), wanted, ranks=ranks)
+    return fuse_scenes(fuser, find_work(folder, save_dir, patterns, within=within), wanted, ranks=ranks)
 
 
 @checked

@@ -61,15 +61,19 @@ def panel_beside(result: str | Path) -> Path:
 
 @checked
 def find_work(
-    folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None, volumes: bool = False
+    folder: SceneFolder,
+    save_dir: str | Path,
+    patterns: Sequence[str | None] | None = None,
+    volumes: bool = False,
+    within: float | None = None,
 ) -> Work:
     """The scenes of a folder, with results in `save_dir`; arguments and errors as of `fuse_folder`.
 
     Args:
-        volumes: as in `adasffuse.images.pairs.find_scenes`.
+        volumes, within: as in `adasffuse.images.pairs.find_scenes`.
     """
     refuse_image_name(Path(save_dir))
-    scenes, problems = find_scenes(folder.folders, patterns, volumes)
+    scenes, problems = find_scenes(folder.folders, patterns, volumes, within)
     work = Work(folder, tuple(scenes), tuple(problems), Path(save_dir), volumes=volumes)
     refuse_to_overwrite(work)
     return work
@@ -77,7 +81,12 @@ def find_work(
 
 @checked
 def work_of_groups(
-    folder: SceneFolder, groups: Groups, problems: Sequence[SceneProblem], save_dir: str | Path, volumes: bool = False
+    folder: SceneFolder,
+    groups: Groups,
+    problems: Sequence[SceneProblem],
+    save_dir: str | Path,
+    volumes: bool = False,
+    within: float | None = None,
 ) -> Work:
     """Scenes that lie in many folders, with results in `save_dir`.
 
@@ -85,11 +94,12 @@ def work_of_groups(
         folder: the patterns of the sources in place of their folders.
         groups, problems: as of `adasffuse.images.trees.find_groups`.
         volumes: whether they are volumes.
+        within: as in `find_work`.
     Raises:
         ImageError: as `find_work`.
     """
     refuse_image_name(Path(save_dir))
-    scenes, others = scenes_of_groups(groups, volumes)
+    scenes, others = scenes_of_groups(groups, volumes, within)
     work = Work(folder, tuple(scenes), (*problems, *others), Path(save_dir), volumes=volumes)
     refuse_to_overwrite(work)
     return work

@@ -134,6 +134,7 @@ def score_folders(
     thermal: tuple[bool, ...] | None = None,
     range_fused: Mapping[str, tuple[float, float]] | None = None,
     range_reference: tuple[float, float] | None = None,
+    within: float | None = None,
 ) -> ScoreTable:
     """Score folders of fused images, whose files are named like the scenes of the sources.
 
@@ -160,6 +161,8 @@ def score_folders(
         range_fused: method name to the values of black and white in its files of more than 8 bits, for those of other
             programs: floating-point files need them, and files of 16 bits whose white is not 65535.
         range_reference: the same of the true images.
+        within: largest difference in seconds of sources that are paired by the times in their names, see
+            `adasffuse.images.pairs.find_scenes`.
     Raises:
         ImageError: a folder of sources or references is missing or holds no image, or no two sources match; the folder
             of boxes is missing, holds no boxes of any scene, or one of its files is malformed.
@@ -177,11 +180,11 @@ def score_folders(
         raise ValueError("nothing to score: give folders of fused images or baselines")
     sources = (Path(source_a), Path(source_b))
     if all(source.is_file() for source in sources):
-        if any(patterns or ()):
-            raise ValueError("patterns are for folders; these sources are files")
+        if any(patterns or ()) or within is not None:
+            raise ValueError("patterns and times in names are for folders; these sources are files")
         scenes, problems = [scene_of_files(sources[0].stem, sources)], []
     else:
-        scenes, problems = find_scenes(sources, patterns)
+        scenes, problems = find_scenes(sources, patterns, within=within)
     if not scenes:
         raise ImageError(
             f"no file of {source_a} matches one of {source_b}: {_first_reasons(p.reason for p in problems)}"
