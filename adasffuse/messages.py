@@ -24,13 +24,6 @@ _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
 }
 
 
-class UsageError(ValueError):
-    """Wrong use of a command's options: they do not go together, or not with what is given, or lack a sensible value.
-
-    A command ends with status 2 for it, as for arguments that argparse refuses, and with 1 for input that fails.
-    """
-
-
 def in_latex(text: object) -> str:
     """A name as one line of LaTeX, special characters escaped."""
     return printable(text).translate(str.maketrans(_LATEX))

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from adasffuse.messages import UsageError, lacks_memory, printable, told
+from adasffuse.messages import lacks_memory, printable, told
 
 _PACKAGE = Path(__file__).parent
 _NOTICES = 10  # lines
@@ -147,7 +147,7 @@ class _Output:
 
 
 def say_error(error: Exception, as_json: bool = False, advice: str = "") -> int:
-    """Say an error on standard error; the exit status: 1, or 2 for a `UsageError`.
+    """Say an error on standard error; the exit status, 1.
 
     Args:
         as_json: the error is also reported as a JSON object on standard output.
@@ -156,7 +156,7 @@ def say_error(error: Exception, as_json: bool = False, advice: str = "") -> int:
     say(f"error: {told(error)}{advice}", sys.stderr)
     if as_json:
         say(json.dumps({"ok": False, "error": told(error)}))
-    return 2 if isinstance(error, UsageError) else 1
+    return 1
 
 
 def say_all_notices(texts: Iterable[object], stream: TextIO | None = None) -> None:

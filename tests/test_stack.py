@@ -616,7 +616,7 @@ def test_one_file_for_one_stack(stacks, weights, tmp_path, capsys):
     files = sorted((stacks / "one").iterdir())
     assert run(*files, "-o", tmp_path / "again.png", weights=weights) == 0
     assert (tmp_path / "fused.png").read_bytes() == (tmp_path / "again.png").read_bytes()
-    assert run(stacks, "-o", tmp_path / "fused.png", weights=weights) == 1
+    assert run(stacks, "-o", tmp_path / "fused.png", weights=weights) == 2
     assert "is one file, but there are 2 stacks" in capsys.readouterr().err
 
 
@@ -657,7 +657,7 @@ def test_a_dry_run_knows_the_depth_of_results_and_what_is_finished(stacks, weigh
 
 def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsys):
     for name in ("fused.jpg", "fused.JPEG", "fused.mp4", "fused.nii.gz"):
-        assert run(stacks / "one", "-o", tmp_path / name) == 1
+        assert run(stacks / "one", "-o", tmp_path / name) == 2
         error = capsys.readouterr().err
         assert (
             "results need a folder" in error
@@ -800,7 +800,7 @@ def test_a_pattern_that_nothing_fits_or_that_is_no_name(stacks, weights, tmp_pat
     assert f"{stacks / 'one'} holds no images called like '*.CR2'; a stack has" in error and "and 1 more are" in error
     assert run(stacks / "one" / "0.png", "-o", tmp_path / "out", "--pattern", "*.CR2", weights=weights) == 1
     assert "none of 1 files is called like '*.CR2' (--pattern)" in capsys.readouterr().err
-    assert run(stacks / "*" / "*.png", "-o", tmp_path / "out", weights=weights) == 1
+    assert run(stacks / "*" / "*.png", "-o", tmp_path / "out", weights=weights) == 2
     assert "give the folder that holds them, and --pattern '*.png'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(stacks, "-o", tmp_path / "out", "--pattern", "one/*.png", weights=weights)

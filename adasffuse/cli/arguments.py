@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PALETTES, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import FOLDER_OF_BOXES, PEOPLE
+from adasffuse.images.image import ImageError
 from adasffuse.images.patterns import folder_and_pattern
 from adasffuse.images.ranges import RangeSpec, parse_range
-from adasffuse.messages import UsageError
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS
@@ -98,10 +98,10 @@ def add_pairing_options(target: argparse.ArgumentParser | argparse._ArgumentGrou
 
 
 def refuse_pairing_options(args: argparse.Namespace) -> None:
-    """Raise UsageError where an option of `add_pairing_options` is given and the sources are files."""
+    """Raise ValueError where an option of `add_pairing_options` is given and the sources are files."""
     for option in ("pattern_a", "pattern_b", "within"):
         if getattr(args, option) is not None:
-            raise UsageError(f"--{option} is for folders; files belong together whatever they are called")
+            raise ValueError(f"--{option} is for folders; files belong together whatever they are called")
 
 
 def add_source_options(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup | None = None) -> None:
@@ -439,11 +439,11 @@ def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
 
 
 def check_truth_options(args: argparse.Namespace) -> None:
-    """Raise ValueError, before any work, where options of `add_truth_options` lack a folder or what belongs to it."""
+    """Refuse options of `add_truth_options` that lack what belongs to them (ValueError) or a folder (ImageError)."""
     for option, holds in (("reference", "true images"), ("boxes", FOLDER_OF_BOXES)):
         folder = getattr(args, option)
         if folder is not None and not (folder.is_dir() or (option == "reference" and folder.is_file())):
-            raise ValueError(f"no folder {folder}; --{option} is the folder of {holds}")
+            raise ImageError(f"no folder {folder}; --{option} is the folder of {holds}")
     if args.range_reference is not None:
         low, high = args.range_reference
         if args.reference is None:

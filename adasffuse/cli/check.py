@@ -21,6 +21,7 @@ from pathlib import Path
 from numpy import ndarray
 
 from adasffuse.cli.arguments import SourcesParser, add_pairing_options, given_path, words_of_source
+from adasffuse.cli.shared import ended_by
 from adasffuse.data.survey import (
     SourceSurvey,
     Survey,
@@ -40,8 +41,8 @@ from adasffuse.images.panel import contact_sheet
 from adasffuse.images.patterns import patterns_in
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
-from adasffuse.messages import UsageError, printable
-from adasffuse.process import say, say_error
+from adasffuse.messages import printable
+from adasffuse.process import say
 from adasffuse.tasks import guess_task
 
 _SHOWN = 20  # lines of problems or notices
@@ -79,7 +80,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             if args.json:
                 write_text(new(args.json), json.dumps([_plain(survey) for survey in surveys], indent=1) + "\n")
     except (ValueError, OSError) as error:
-        return say_error(error)
+        return ended_by(error)
     if args.sheet:
         say(f"\ncontact sheet: {printable(args.sheet)}")
     return int(bool(duplicates) or any(survey.problems for survey in surveys))
@@ -117,7 +118,7 @@ def _surveys(args: argparse.Namespace) -> list[Survey]:
         survey.problems += swapped
         return [survey]
     if args.within is not None:
-        raise UsageError("--within pairs the files of two folders; give both")
+        raise ValueError("--within pairs the files of two folders; give both")
     (root,) = args.folders
     sets = data_sets(root)
     if sets:

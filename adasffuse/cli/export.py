@@ -23,9 +23,10 @@ from adasffuse.cli.arguments import (
     add_size_option,
     given_path,
 )
+from adasffuse.cli.shared import ended_by
 from adasffuse.files import check_outputs, remove_abandoned
 from adasffuse.messages import not_written, printable
-from adasffuse.process import say, say_error
+from adasffuse.process import say
 from adasffuse.tasks import TASKS
 
 
@@ -103,9 +104,9 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             say(f"{printable(name)} for {args.task}, {args.sources} sources; this takes minutes")
         differences = WRITERS[form](path, export, tell)
     except OSError as error:
-        return say_error(ValueError(not_written(path, error)), args.json)
+        return ended_by(OSError(not_written(path, error)), args.json)
     except (ValueError, ExportError) as error:
-        return say_error(error, args.json)
+        return ended_by(error, args.json)
     if args.json:
         described = export.describe()
         say(json.dumps({"ok": True, "file": str(path), "differences": differences, "description": described}))

@@ -36,7 +36,8 @@ from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneError, SceneFolder, SceneProblem, find_scenes
-from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, is_tree, tree_below
+from adasffuse.images.patterns import is_tree
+from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, tree_below
 from adasffuse.images.volumes import holds_volumes, is_volume, stem_of, volumes_of
 from adasffuse.inference.work import (
     RESULT_SUFFIXES,
@@ -316,11 +317,12 @@ def find_given(args: argparse.Namespace) -> Given:
 
     Raises:
         ImageError: nothing is there, or a video; files and folders are mixed; or there are more than two files.
+        ValueError: an option, or a pattern, does not suit what is given.
     """
     patterns = [args.pattern_a, args.pattern_b]
     if any(map(is_tree, args.sources)):
         if any(patterns) or len(args.sources) < 2:
-            raise ImageError(
+            raise ValueError(
                 f"{next(filter(is_tree, args.sources))} is a pattern; give one for each source, and no other"
             )
         return Given(tuple(args.sources), (None,) * len(args.sources), files=False, tree=find_groups(args.sources))
@@ -329,11 +331,11 @@ def find_given(args: argparse.Namespace) -> Given:
         option = patterns[number] if number < 2 else None
         if not path.exists() and any(sign in str(path) for sign in _MAGIC):
             if not _is_pattern(path.name) or (any(s in str(path.parent) for s in _MAGIC) and not path.parent.is_dir()):
-                raise ImageError(
+                raise ValueError(
                     f"{path}: a pattern has one '*', in the name of the files, and no other sign of {_MAGIC}"
                 )
             if option:
-                raise ImageError(f"{path} is a pattern itself; leave --pattern_{'ab'[number]} out")
+                raise ValueError(f"{path} is a pattern itself; leave --pattern_{'ab'[number]} out")
             path, option = path.parent, path.name
         if not path.exists():
             raise ImageError(f"{path}: no such file or folder")

@@ -2,6 +2,7 @@
 
   adasffuse score ir vis a=results/a b=results/b --metrics all --csv s.csv
   adasffuse score ir/7.png vis/7.png fused.png
+  adasffuse score "data/*/pet" "data/*/mri" fused                a folder for each scene, as of 'adasffuse fuse'
   adasffuse score --root_path data/test --dataset IVF --fused ours=results/IVF --baselines average,gff
   adasffuse score --explain VIFF
 
@@ -14,6 +15,7 @@ Exit status: 0, or 1 where nothing could be scored, a method has no image at all
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
@@ -33,17 +35,18 @@ from adasffuse.cli.arguments import (
     task_by_names,
     thermal_by_names,
 )
+from adasffuse.cli.shared import ended_by
 from adasffuse.files import check_outputs, name_of, write_text
 from adasffuse.images.dataset_folders import scene_folders
-from adasffuse.images.patterns import folder_and_pattern
 from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.inference.results import alone_in_folder
 from adasffuse.messages import not_written
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.conventions import AGAINST_TRUTH, find_metric, scores_beside
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.metrics.plots import figures, save_plots
-from adasffuse.process import say, say_error, say_notices
+from adasffuse.process import say, say_notices
 from adasffuse.tasks import find_task
 
 _REPORTS = {
@@ -153,12 +156,13 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         check_outputs({f"--{name}": getattr(args, name) for name in _REPORTS}, {"--plots": args.plots})
         if args.plots:
             figures()  # missing libraries are found out before the work, not after it
-        table = score(args)
+        with alone_in_folder(args.plots) if args.plots else nullcontext():
+            table = score(args)
+            if args.cache is None and not args.no_cache:
+                table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")
+            written = write_reports(table, args)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        return say_error(error)
-    if args.cache is None and not args.no_cache:
-        table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")
-    written = write_reports(table, args)
+        return ended_by(error)
     say_notices(table.notices)
     say(table.text() if table.rows else "\n".join(table.notes()))
     for method in table.empty_methods:
@@ -277,12 +281,17 @@ def methods(fused: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in fused:
         name, path = _named_path(text)
-        name = name or (path.stem if path.is_file() else name_of(folder_and_pattern(path)[0]))
+        name = name or (path.stem if path.is_file() else name_of(_folder_of(path)))
         if name in found:
             kind = "FILE" if path.is_file() else "DIR"
             raise ValueError(f"two results are called {name!r}: {found[name]} and {path}; name them NAME={kind}")
         found[name] = path
     return found
+
+
+def _folder_of(place: Path) -> Path:
+    """The folder of results, or, of a pattern, the last one before its first '*'."""
+    return place if "*" not in str(place) or place.exists() else _folder_of(place.parent)
 
 
 def _named_path(text: str) -> tuple[str, Path]:

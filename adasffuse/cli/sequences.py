@@ -17,7 +17,7 @@ from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameError, StartError,
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.messages import UsageError, printable
+from adasffuse.messages import printable
 from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import Calibration, calibrate
 from adasffuse.registration.transform import AlignmentError
@@ -63,7 +63,7 @@ def open_sequences(
         if given and not folders:
             raise ValueError(f"--{option} is for folders of frames, and both sources are videos")
     if args.within is not None and len(folders) < 2:
-        raise UsageError("--within pairs the frames of two folders; a video says the times of its frames itself")
+        raise ValueError("--within pairs the frames of two folders; a video says the times of its frames itself")
     if range_frames and not any(ranges[k] is not None and ranges[k].kind != "fixed" for k in folders):
         raise ValueError("--range_frames says which frames --range_a and --range_b measure: 'folder' or percentages")
     rate = args.fps or (videos[0].rate if videos else DEFAULT_RATE)

@@ -284,7 +284,7 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     if not files:
         _refuse_to_add(args.out, places, one_file)
     if one_file and len(scenes) > 1:
-        raise ImageError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
+        raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices
@@ -329,7 +329,7 @@ def _listed(place: Path) -> list[Path]:
     found = sorted(place.parent.glob(place.name)) if "*" in place.name else []
     found = [path for path in found if not path.name.startswith(".")]
     if not found and "*" in str(place.parent):
-        raise ImageError(
+        raise ValueError(
             f"{place}: a pattern is for the files of one folder; for those of many folders give the folder that holds "
             f"them, and --pattern {shlex.quote(place.name)}"
         )

@@ -27,7 +27,7 @@ from adasffuse.cli.arguments import (
     refuse_palette_of_ct,
     words_of_source,
 )
-from adasffuse.cli.shared import run_shared, say_few
+from adasffuse.cli.shared import run_shared, say_few, status_of
 from adasffuse.files import check_outputs
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
@@ -96,11 +96,11 @@ def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
     check_outputs(folders={"--save_dir": args.save_dir})
     dataset, aligner = _dataset(task, args.dataset), aligner_from(args, task.id)
     fuser = fuser_from(args, task.id)
-    failed = False
+    status = 0
     for folder, save_dir in _jobs(task, dataset, args, ranks):
         try:
             report = _fuse(fuser, folder, save_dir, ranges, args, ranks, aligner)
-            failed |= bool(report.failed)
+            status = max(status, int(bool(report.failed)))
             if report.fused and ranks.main and aligner is not None and not args.no_scores:
                 say(f"{report.name}: no scores, the sources as stored are not aligned; {SCORING_ALIGNED}")
             elif report.fused and ranks.main and args.palette != PALETTES[0] and not args.no_scores:
@@ -113,8 +113,8 @@ def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
         except (ValueError, OSError) as error:  # the other subsets are fused all the same
             if ranks.main:
                 say_error(error, advice=_advice(error))
-            failed = True
-    return int(failed)
+            status = max(status, status_of(error))
+    return status
 
 
 def score(

@@ -36,7 +36,7 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.cli.shared import failures
+from adasffuse.cli.shared import ended_by, failures
 from adasffuse.files import check_outputs
 from adasffuse.images.frame_folders import FrameFolder
 from adasffuse.images.frames import DEFAULT_RATE, is_video_name
@@ -46,7 +46,7 @@ from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.video_writing import DEFAULT_QUALITY
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.messages import printable
-from adasffuse.process import say, say_all_notices, say_error
+from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS, AlignmentError
 from adasffuse.tasks import TASKS, find_task, guess_task
@@ -172,7 +172,7 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
             return _show(a, b, args)
         return _write(a, b, args)
     except (ValueError, OSError) as error:
-        return say_error(error, args.json)
+        return ended_by(error, args.json)
 
 
 def _impossible(args: argparse.Namespace) -> str:

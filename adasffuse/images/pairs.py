@@ -226,7 +226,9 @@ def _list_folders(folders: Sequence[Path], volumes: bool) -> list[tuple[list[int
         if not folder.is_dir():
             kind = "file or folder" if folder.suffix.lower() in IMAGE_SUFFIXES else "folder"
             if "*" in str(folder.parent):
-                raise SceneError(f"no {kind} {folder}; a '*' in the names of folders is for adasffuse fuse alone")
+                raise SceneError(
+                    f"no {kind} {folder}; adasffuse fuse, align, score and compare take a '*' in the names of folders"
+                )
             raise SceneError(f"no {kind} {folder}; {describe_folder(nearest_folder(folder))}")
     numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, folder in enumerate(folders):

@@ -10,6 +10,7 @@ from adasffuse.arguments import checked
 from adasffuse.images.folders import ignored, images_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneError, SceneProblem, find_scenes
+from adasffuse.images.patterns import is_tree
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.series import series_below
 from adasffuse.images.volumes import is_volume
@@ -19,12 +20,6 @@ from adasffuse.tasks import guess_task
 Groups = dict[tuple[str, ...], tuple[Path, ...]]  # files or folders of one scene or more, by what stands for each '*'
 _OTHER_SIGNS = ("?", "[", "**")
 _DEEPEST = 3  # folders between that of a tree and its sources
-
-
-def is_tree(place: Path) -> bool:
-    """Whether a path that does not exist is a pattern of paths: with '*' in the names of folders, or more than one."""
-    stars = str(place).count("*")
-    return stars > 0 and not place.exists() and (stars > 1 or "*" not in place.name)
 
 
 @checked
@@ -97,6 +92,29 @@ def scenes_of_groups(
     if twice:
         raise SceneError(f"several scenes are called {first_of(twice)}; fuse some of them at a time")
     return sorted(scenes, key=lambda scene: scene.stem), problems
+
+
+@checked
+def scenes_in(
+    sources: Sequence[str | Path], patterns: Sequence[str | None] | None = None, within: float | None = None
+) -> tuple[list[Scene], list[SceneProblem]]:
+    """The scenes of folders, see `find_scenes`, or, where the sources are patterns of paths, of many folders.
+
+    Raises:
+        SceneError: as `find_scenes`, `find_groups` and `scenes_of_groups`; or the patterns name volumes.
+        ValueError: as `find_scenes` and `find_groups`; or one source is a pattern of paths and another is none.
+    """
+    sources = [Path(source) for source in sources]
+    trees = [source for source in sources if is_tree(source)]
+    if not trees:
+        return find_scenes(sources, patterns, within=within)
+    if len(trees) < len(sources) or any(patterns or ()):
+        raise ValueError(f"{trees[0]} is a pattern of paths; give one for each source, and no other pattern")
+    groups, problems = find_groups(sources)
+    if hold_volumes(groups):
+        raise SceneError(f"{trees[0]} names volumes, where images are expected; only adasffuse fuse takes them")
+    scenes, others = scenes_of_groups(groups, volumes=False, within=within)
+    return scenes, [*problems, *others]
 
 
 def tree_below(folder: Path) -> tuple[Path, ...]:

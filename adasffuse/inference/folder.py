@@ -258,9 +258,9 @@ def fuse_scenes(
     report.ranges, report.no_data = reading.ranges, reading.no_data
     started, done = time.perf_counter(), []
     with ExitStack() as stack:
+        stack.enter_context(alone_in(work, ranks.rank))
         journal = None
         if resume is not None:
-            stack.enter_context(alone_in(work, ranks.rank))
             journal = stack.enter_context(open_journal(fuser, work, wanted, reading, resume, ranks.rank))
         todo, outdated = unfinished(work, journal, wanted.panels, ranks, report)
         looked_at = set(pick_evenly(todo, LOOKED_AT))

@@ -30,7 +30,7 @@ from adasffuse.images.video_writing import DEFAULT_QUALITY, WORST_QUALITY, Sound
 from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.frame_notices import FrameNotices, every
 from adasffuse.inference.fuser import Fuser, Prepared
-from adasffuse.inference.results import alone_in_folder, try_to_write
+from adasffuse.inference.results import alone_in_folder
 from adasffuse.messages import printable
 from adasffuse.registration.aligner import Aligner
 
@@ -407,7 +407,6 @@ def _writer(
 ) -> Iterator[_FolderWriter | _VideoWriter]:
     """Where frames go, called with frame, pixels and depth."""
     if not is_video_name(output):
-        try_to_write(output)
         with alone_in_folder(output):
             yield _FolderWriter(output)
         return
