@@ -143,6 +143,30 @@ def test_input_that_fails_ends_with_1(sources, capsys, words):
     assert main(words.split()) == 1 and "error: " in capsys.readouterr().err
 
 
+def test_results_of_many_folders_are_scored_and_compared_with_their_sources(sources, capsys):
+    """Results of one folder, as fuse writes them, and of as many folders as the sources have."""
+    for scene in ("p1", "p2"):
+        for folder, seed in (("ir", 1), ("vis", 2), ("other", 3)):
+            for stem in ("1", "2"):
+                write_image(Path("data") / scene / folder / f"{stem}.png", texture(32, 32, seed))
+                write_image(Path("results") / f"{scene}_{stem}.png", texture(32, 32, 3))
+    trees = ["data/*/ir", "data/*/vis"]
+    words = ["results", "x=data/*/other", "data/*/other", "--metrics", "EN", "--csv", "s.csv", "--no_cache"]
+    assert main(["score", *trees, *words]) == 0
+    rows = [row.split(",") for row in Path("s.csv").read_text().splitlines()[1:]]
+    assert [row[:2] for row in rows] == [
+        [method, f"{scene}_{stem}"] for method in ("results", "x", "data") for scene in ("p1", "p2") for stem in "12"
+    ]
+    assert len({row[-1] for row in rows}) == 1
+    capsys.readouterr()
+    assert main(["compare", *trees, "results", "data/*/other", "-o", "figures", "--no_differences"]) == 0
+    assert sorted(path.stem for path in Path("figures").iterdir()) == ["p1_1", "p1_2", "p2_1", "p2_2"]
+    assert main(["score", *trees, "data/*/*/1.png", "--no_cache"]) == 1
+    assert "'*' stands for other names than those of the sources" in capsys.readouterr().err
+    assert main(["score", trees[0], "vis", "results", "--no_cache"]) == 2
+    assert "data/*/ir is a pattern of paths; give one for each source, and no other pattern" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(os.name == "nt", reason="folders are not locked on Windows")
 @pytest.mark.parametrize(
     "words",
