@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch.distributed as dist
+from PIL import ExifTags
 from PIL import Image as pillow
 from skimage import data as photographs
 from tiny import network, texture, write_weights
@@ -776,6 +777,38 @@ def test_a_folder_is_cut_into_stacks_of_so_many_images(weights, tmp_path, capsys
     with pytest.raises(SystemExit):
         run(tmp_path / "in", "-o", tmp_path / "out", "--images_per_stack", 1, weights=weights)
     assert "--images_per_stack: a stack has two or more images, got 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "biases, lost",
+    [
+        ((0, -2, 2, 0.3, -1.7, 2.3), None),  # the second scene is exposed by 0.3 EV more as a whole
+        ((0, -2, 2, -2, 2, 0, -2, 2, 0), (3, "-2.0, +2.0, +0.0 EV, the first 3 images by +0.0, -2.0, +2.0")),
+        ((0, -2, 2, 0, -2, 0, -2, 2), (3, "+0.0, -2.0, +0.0 EV, the first")),
+        (
+            (0, -2, 0, -2, 2, 0),
+            (3, "-2.0, +2.0, +0.0 EV, the first 3 images by +0.0, -2.0, +0.0"),
+        ),  # of the first bracket the last shot
+        ((0, 0, 0, 0, 0, 0), None),
+        ((0, None, 2, -2, 2, 0), None),  # one file says nothing
+    ],
+)
+def test_brackets_in_which_shots_were_lost_are_not_cut(tmp_path, biases, lost):
+    """The first stack is named whose exposures, as EXIF states them, are not those of the first one."""
+    images = []
+    for number, bias in enumerate(biases):
+        exif = pillow.Exif()
+        if bias is not None:
+            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureBiasValue] = bias
+        images.append(tmp_path / f"{number}.jpg")
+        pillow.new("L", (8, 8)).save(images[-1], exif=exif)
+    failed = []
+    scenes = command._stacks_of("shots", images, 3, failed)
+    if lost is None:
+        assert [scene.stem for scene in scenes] == ["0", "3"] and failed == []
+    else:
+        (name, reason), (place, said) = *failed, lost
+        assert scenes == [] and name == "shots" and f"{place}.jpg and what follows it were exposed by {said}" in reason
 
 
 def test_one_image_in_two_formats_is_refused_and_a_command_given_that_works(stacks, weights, tmp_path, capsys):
