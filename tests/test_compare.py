@@ -190,14 +190,14 @@ def test_results_of_other_names_are_found_by_a_pattern(folders, capsys):
 def test_a_height_beyond_all_screens(folders, capsys):
     with pytest.raises(SystemExit):
         compare.run([*(str(folders / name) for name in ("a", "b", "one")), "-o", "f", "--height", "100000000"])
-    assert "--height 16 to 4320" in capsys.readouterr().err
+    assert "--height lies in 16..4320" in capsys.readouterr().err
 
 
 def test_a_network_that_nothing_would_look_into_is_refused(folders, capsys):
     for words in (["--weights", "general_base"], ["--size", "base"]):
         with pytest.raises(SystemExit):
             compare.run([*(str(folders / name) for name in ("a", "b", "one")), "-o", str(folders / "f"), *words])
-        assert "--weights and --size are of the network that --save_features looks into" in capsys.readouterr().err
+        assert " is of the network that --save_features looks into" in capsys.readouterr().err
 
 
 def test_a_scene_that_a_method_lacks_is_named(folders, capsys):

@@ -1213,7 +1213,7 @@ def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--fps", "0"], "frames per second"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--start_a", "-1"], "--start_a: seconds to skip are a number from 0 on"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--start_b", "inf"], "--start_b: seconds to skip are a number from 0 on"),
-        (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--start_b", "1"], "--start_b are for files"),
+        (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--start_b", "1"], "--start_b is for files"),
     ],
 )
 def test_impossible_arguments(words, message, capsys):

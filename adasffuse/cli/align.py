@@ -105,7 +105,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     what.add_argument("--json", action="store_true", help="report as JSON on standard output")
     reading = parser.add_argument_group("how to read the sources")
-    reading.add_argument("--task", choices=tuple(TASKS), help="what the sources are (default: what their names say)")
+    reading.add_argument(
+        "--task", type=str.lower, choices=TASKS, help="what the sources are (default: what their names say)"
+    )
     add_source_options(parser, reading)
     reading.add_argument(
         "--fps", type=frame_rate, help="frames per second of a folder beside a video (default: the video's)"
@@ -115,7 +117,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def run(argv: list[str] | None = None, prog: str | None = None) -> int:
-    """Align as the arguments say; the exit status: 0, or 1 where anything failed."""
+    """Align as the arguments say; the exit status: 0, 1 where anything failed, or 2, see `status_of`."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
     if not complete_sources(args):

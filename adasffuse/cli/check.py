@@ -6,7 +6,8 @@
   adasffuse check images                     one folder
 
 Names such as thermal and rgb tell the task, and whether the folders are in its order, as for 'adasffuse fuse'.
-The report can be pasted into a bug report.  Exit status: 0, or 1 where there are problems.
+The report can be pasted into a bug report.  Exit status: 0, or 1 where there are problems; 2 impossible
+arguments.
 """
 
 import argparse
@@ -71,9 +72,9 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         duplicates = _across_splits(surveys)
         say(_environment())
         for survey in surveys:
-            say("\n" + printable_lines(report(survey)))
+            say("\n" + _printable_lines(report(survey)))
         if duplicates is not None:
-            say("\n" + printable_lines(duplicates or ["near-duplicates between train and test: none"]))
+            say("\n" + _printable_lines(duplicates or ["near-duplicates between train and test: none"]))
         with replacing_all() as new:
             if args.sheet:
                 write_image(new(args.sheet), _sheet(surveys))
@@ -91,7 +92,7 @@ def _images(surveys: Sequence[Survey]) -> list[Path]:
     return [facts.path for survey in surveys for source in survey.sources for facts in source.facts]
 
 
-def printable_lines(lines: Sequence[str]) -> str:
+def _printable_lines(lines: Sequence[str]) -> str:
     return "\n".join(printable(line) for line in lines)
 
 

@@ -19,11 +19,13 @@ from adasffuse.cli.arguments import (
     add_results_range_option,
     add_size_option,
     add_source_options,
+    at_least,
     given_path,
     ranges_of,
     refuse_pairing_options,
     results_ranges,
     split_patterns,
+    task_by_names,
     thermal_by_names,
 )
 from adasffuse.cli.score import methods
@@ -68,7 +70,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--names", nargs="+", metavar="STEM", help="scenes to show (default: --count of them)")
     shown.add_argument(
-        "--count", type=int, default=8, help="number of scenes, evenly spread over the folder (default: %(default)s)"
+        "--count",
+        type=at_least(1),
+        default=8,
+        help="number of scenes, evenly spread over the folder (default: %(default)s)",
     )
     shown.add_argument(
         "--crop",
@@ -88,7 +93,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for what the network computes: bands, outputs of blocks, filters, responses of the FFT branch",
     )
-    inside.add_argument("--task", choices=TASKS, default="ivf", help="task of the network (default: %(default)s)")
+    inside.add_argument(
+        "--task", type=str.lower, choices=TASKS, help="task of the network (default: what the names say, else ivf)"
+    )
     add_size_option(inside)
     inside.add_argument(
         "--weights",
@@ -99,16 +106,17 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def run(argv: list[str] | None = None, prog: str | None = None) -> int:
-    """Write all figures and features, or none where one cannot be made; the exit status: 0, or 1 after an error."""
+    """Write all figures and features, or none where one cannot be made; the exit status: 0, or that of an error."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
     split_patterns(args, "source_a", "source_b")
-    if args.count < 1 or not 16 <= args.height <= _HIGHEST:
-        parser.error(f"--count must be at least 1 and --height 16 to {_HIGHEST}")
+    if not 16 <= args.height <= _HIGHEST:
+        parser.error(f"--height lies in 16..{_HIGHEST}, got {args.height}")
     if args.out is None and args.save_features is None:
         parser.error("give -o OUT for figures, --save_features DIR, or both")
-    if args.save_features is None and (args.weights or args.size):
-        parser.error("--weights and --size are of the network that --save_features looks into; give that too")
+    for option in ("weights", "size", "task"):
+        if args.save_features is None and getattr(args, option):
+            parser.error(f"--{option} is of the network that --save_features looks into; give that too")
     for option, given in (("-o", args.out is not None), ("--range_fused", args.range_fused)):
         if given and not args.fused:
             parser.error(f"{option} needs results to compare: [NAME=]FUSED ...")
@@ -268,7 +276,9 @@ def _features(args: argparse.Namespace, scenes: list[Scene], new: Callable[[Path
     from adasffuse.inference.features import drawn, feature_maps, responses, wavelet_filters
     from adasffuse.inference.fuser import load_fuser
 
-    fuser = load_fuser(args.task, args.size, args.weights)
+    by_names = task_by_names(args.source_a, args.source_b, (args.pattern_a, args.pattern_b))
+    task = args.task or (by_names.id if by_names else "ivf")
+    fuser = load_fuser(task, args.size, args.weights)
     windows, files, told_of = _windows(args, scenes, fuser.task.thermal), [], []
     for scene in scenes:
         images = _read(args, Scene(scene.stem, scene.paths[:2]), windows, fuser.task.thermal)

@@ -55,6 +55,11 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Prepare a data set; the exit status: 0, or 1 where something is wrong with it."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
+    asked = [name for name in ("source", "root", "download", "copy", "quick") if getattr(args, name)]
+    if args.name is None and asked:
+        parser.error(f"--{asked[0]} is for one data set; name it, --list describes all")
+    if args.source is not None and args.download is not None:
+        parser.error("--source names what is there and --download fetches it; give one of them")
     try:
         if args.list or args.name is None:
             chosen = [find_data_set(args.name)] if args.name else list(CATALOG.values())

@@ -9,7 +9,8 @@
 An image that is missing or damaged is named and left out; means and ranks are over the images that all methods have.
 python test_fusion_metrics.py takes the same arguments.
 
-Exit status: 0, or 1 where nothing could be scored, a method has no image at all or a file could not be written.
+Exit status: 0, or 1 where nothing could be scored, a method has no image at all or a file could not be written; 2
+impossible arguments.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from adasffuse.cli.arguments import (
     add_results_range_option,
     add_source_options,
     add_truth_options,
+    at_least,
     check_truth_options,
     given_path,
     in_other_order,
@@ -103,7 +105,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="score R, G and B of coloured results and take the mean, as VIFB does",
     )
-    how.add_argument("--workers", type=int, metavar="N", help="number of processes (default: all cores)")
+    how.add_argument("--workers", type=at_least(1), metavar="N", help="number of processes (default: all cores)")
     how.add_argument(
         "--cache",
         type=Path,
@@ -133,8 +135,6 @@ def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Name
     elif not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
         parser.error("give either A and B, or --source_a and --source_b, or --root_path and --dataset")
     split_patterns(args, "source_a", "source_b")
-    if args.workers is not None and args.workers < 1:
-        parser.error(f"--workers must be 1 or more, got {args.workers}")
     for name in _REPORTS:
         path = getattr(args, name)
         if path is not None and path.suffix.lower() in IMAGE_SUFFIXES:

@@ -78,7 +78,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(task_id: str, argv: list[str] | None = None) -> int:
-    """Fuse and score as the arguments say; the exit status: 0, or 1 where anything failed.
+    """Fuse and score as the arguments say; the exit status: 0, 1 where anything failed, or 2, see `status_of`.
 
     Started by torchrun, all processes share each folder, and the first one reports.
     """
