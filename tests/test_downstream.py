@@ -352,7 +352,7 @@ def test_sources_that_need_a_range_end_the_command_before_anything_is_made(rende
         cv2.imwrite(str(data / "infrared" / f"{path.stem}.tif"), 18 + 20 * read_image(path).pixels)  # degrees
     assert command(data, tmp_path / "out", "segment", "--modalities", "infrared") == 1
     assert "values have no fixed black and white; give --range_a LOW HIGH" in capsys.readouterr().err
-    assert command(data, tmp_path / "out", "segment", "--range_a", "38", "18") == 1
+    assert command(data, tmp_path / "out", "segment", "--range_a", "38", "18") == 2
     assert "--range_a: a value range needs LOW < HIGH" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
