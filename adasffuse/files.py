@@ -43,7 +43,7 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     path = real_path(path)
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    _, new_folders = _place_of(path.parent)
+    new_folders = missing_folders(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _new_file_beside(path) as temporary:
@@ -163,20 +163,25 @@ def replacing_all() -> Iterator[Callable[[Path], Path]]:
         yield lambda path: stack.enter_context(replacing(path))
 
 
+class OutputError(ValueError):
+    """An output cannot be written where an option says."""
+
+
 def check_outputs(
     files: Mapping[str, Path | None] | None = None,
     folders: Mapping[str, Path | None] | None = None,
     inputs: Iterable[Path] = (),
 ) -> None:
-    """Raise ValueError, before any work, for outputs that cannot be written; nothing is created.
+    """Refuse outputs that cannot be written, before any work; nothing is created.
 
     Args:
         files: option to the output file that it names; None: it was not given.
         folders: option to the output folder that it names, which need not exist.
         inputs: files that must not be overwritten.
     Raises:
-        ValueError: the path is something else, nothing can be written there, the name is too long, two options name one
-            file, or an output is an input.
+        OutputError: the path is something else, nothing can be written there, the name is too long, or an output is an
+            input.
+        ValueError: two options name one file.
     """
     named: dict[str, str] = {}
     kept = set(map(os.path.realpath, inputs))
@@ -186,9 +191,9 @@ def check_outputs(
         real = os.path.realpath(path)
         if os.path.exists(real) and not os.path.isfile(real):
             kind = "a folder" if os.path.isdir(real) else "a device or a pipe"
-            raise ValueError(f"{option} {path}: is {kind}, and a file is written here; choose another name")
+            raise OutputError(f"{option} {path}: is {kind}, and a file is written here; choose another name")
         if real in kept:
-            raise ValueError(f"{option} {path}: would overwrite an input; choose another name")
+            raise OutputError(f"{option} {path}: would overwrite an input; choose another name")
         if real in named:
             raise ValueError(f"{named[real]} and {option} name one file, {path}; each needs its own")
         named[real] = option
@@ -199,15 +204,16 @@ def check_outputs(
         real = os.path.realpath(path)
         if real in named or (os.path.exists(real) and not os.path.isdir(real)):
             kind = f"the file of {named[real]}" if real in named else "no folder"
-            raise ValueError(f"{option} {path}: is {kind}, and a folder is needed here; choose another name")
+            raise OutputError(f"{option} {path}: is {kind}, and a folder is needed here; choose another name")
         _check_place(option, path, Path(real))
 
 
 def _check_place(option: str, path: Path, folder: Path, name: str = "") -> None:
-    """Raise ValueError unless a file (called `name`, if given) can be made in a folder, which need not exist."""
-    place, new_folders = _place_of(folder)
+    """Raise OutputError unless a file (called `name`, if given) can be made in a folder, which need not exist."""
+    new_folders = missing_folders(folder)
+    place = new_folders[-1].parent if new_folders else folder
     if not place.is_dir():
-        raise ValueError(f"{option} {path}: {place} is no folder; choose another place")
+        raise OutputError(f"{option} {path}: {place} is no folder; choose another place")
     try:
         for part in (*(new.name for new in new_folders), name):
             with suppress(FileNotFoundError):
@@ -216,17 +222,17 @@ def _check_place(option: str, path: Path, folder: Path, name: str = "") -> None:
             pass
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise ValueError(f"{option} {path}: {error.strerror}; choose a shorter name") from error
-        raise ValueError(f"{option} {path}: {not_written(f'to {place}', error)}") from error
+            raise OutputError(f"{option} {path}: {error.strerror}; choose a shorter name") from error
+        raise OutputError(f"{option} {path}: {not_written(f'to {place}', error)}") from error
 
 
-def _place_of(folder: Path) -> tuple[Path, list[Path]]:
-    """The existing part of a folder's path, and the missing folders, the innermost first."""
+def missing_folders(folder: Path) -> list[Path]:
+    """The folders of a path that do not exist, the innermost first."""
     missing = []
     while not os.path.exists(folder) and folder != folder.parent:  # on Windows, a drive may be missing, too
         missing.append(folder)
         folder = folder.parent
-    return folder, missing
+    return missing
 
 
 def is_address(path: str | Path) -> bool:

@@ -203,11 +203,11 @@ def test_without_raw_data_or_with_options_that_do_not_fit(run, tmp_path):
     for words, message in (
         (("--task", "mif"), "--task mif: a radiometric JPEG alone holds an infrared and a visible image"),
         (("--scores",), "--scores needs the sources as files: adasffuse extract"),
-        (("--pattern_a", "*"), "one file is a pair as it is"),
+        (("--pattern_a", "*"), "--pattern_a is for folders; files belong together"),
         (("--resume",), "--resume is for folders"),
     ):
         status, _, err = run(path, "-o", tmp_path / "o.png", *words)
-        assert status == 1 and message in err
+        assert status == 2 and message in err
     assert not (tmp_path / "o.png").exists() and not is_radiometric(tmp_path / "plain.jpg")
 
 

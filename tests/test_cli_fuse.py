@@ -145,7 +145,7 @@ def test_stacks_of_more_than_two_folders(run, tmp_path):
     folders = [tmp_path / name for name in ("under", "over", "more")]
     assert run(*folders, "-o", tmp_path / "out")[0] == 0 and files(tmp_path / "out") == ["1.png"]
     status, _, err = run(*folders, "-o", tmp_path / "ivf", "--task", "ivf")
-    assert status == 1 and "infrared + visible takes two sources, got 3" in err
+    assert status == 2 and "infrared + visible takes two sources, got 3" in err
 
 
 def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
@@ -186,62 +186,72 @@ def test_a_folder_for_each_scene(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    "expected, arguments, message",
     [
-        ("{d}/*/1.png -o {t}/o", "{d}/*/1.png is a pattern; give one for each source, and no other"),
-        ("{d}/*/1.png {d}/*/2.png -o {t}/o --pattern_a x*", "is a pattern; give one for each source, and no other"),
         (
+            1,
             "{d}/infrared/1.png {d}/visible -o {t}/o",
             "1.png is a file and {d}/visible a folder; give two files or two fold",
         ),
         (
+            1,
             "{d}/infrared/1.png {d}/infrared/2.png {d}/infrared/3.png -o {t}/o",
             'got 3 files; quote patterns ("cam/*.png")',
         ),
-        ("{d}/infrared/1.png -o {t}/o", "is one file; give two files, two folders, or a folder and two patterns"),
-        ("{d}/infrared/1.png {d}/infrared/1.png -o {t}/o.png", "two sources are one and the same file"),
-        ("{d}/.. -o {t}/o", "is a folder of data sets"),
-        ("{d}/infrared {d}/infrared -o {t}/o", "two sources are one and the same folder"),
-        ("{t}/x -o {t}/o", "exposures or focus settings of one scene are a stack: adasffuse stack {t}/x"),
+        (1, "{d}/infrared/1.png -o {t}/o", "is one file; give two files, two folders, or a folder and two patterns"),
+        (1, "{d}/infrared/1.png {d}/infrared/1.png -o {t}/o.png", "two sources are one and the same file"),
+        (1, "{d}/.. -o {t}/o", "is a folder of data sets"),
+        (1, "{d}/infrared {d}/infrared -o {t}/o", "two sources are one and the same folder"),
+        (1, "{t}/x -o {t}/o", "exposures or focus settings of one scene are a stack: adasffuse stack {t}/x"),
+        (1, "{t}/rig -o {t}/o", "name the folders of the sources, in order: {t}/rig/r {t}/rig/t"),
+        (1, "{d}/infrared {d}/nowhere -o {t}/o", "{d}/nowhere: no such file or folder"),
+        (1, "{t}/x.MP4 {d}/visible/1.png -o {t}/o.mp4", "{t}/x.MP4 is a video: adasffuse video A B -o OUT.mp4"),
+        (1, "{d}/inf*/1.png {d}/visible/*.png -o {t}/o", "no path has a partner in which '*' stands for the same"),
+        (1, "{d}/infrared {d}/visible -o {d}/visible", "results would lie among the sources in {d}/visible"),
         (
-            "{t}/rig -o {t}/o",
-            "name the folders of the sources, in order: {t}/rig/r {t}/rig/t",
+            1,
+            "{d}/infrared/1.png {d}/visible/1.png -o {d}/visible/1.png",
+            "would overwrite a source; choose another file",
         ),
-        ("{d}/infrared {d}/nowhere -o {t}/o", "{d}/nowhere: no such file or folder"),
-        ("{t}/x.MP4 {d}/visible/1.png -o {t}/o.mp4", "{t}/x.MP4 is a video: adasffuse video A B -o OUT.mp4"),
-        ("{d}/infrared {d}/visible/[12].png -o {t}/o", "a pattern has one '*', in the name of the files"),
-        ("{d}/inf*/1.png {d}/visible/*.png -o {t}/o", "no path has a partner in which '*' stands for the same"),
-        ("{d}/infrared {d}/visible -o {d}/visible", "results would lie among the sources in {d}/visible"),
-        ("{d}/infrared/1.png {d}/visible/1.png -o {d}/visible/1.png", "would overwrite a source; choose another file"),
+        (1, "{d}/infrared {d}/visible -o {t}/file/o", "-o {t}/file/o: {t}/file is no folder; choose another place"),
+        (2, "{d}/*/1.png -o {t}/o", "{d}/*/1.png is a pattern; give one for each source, and no other"),
+        (2, "{d}/*/1.png {d}/*/2.png -o {t}/o --pattern_a x*", "is a pattern; give one for each source, and no other"),
+        (2, "{d}/infrared {d}/visible/[12].png -o {t}/o", "a pattern has one '*', in the name of the files"),
         (
+            2,
             "{d}/infrared/1.png {d}/visible/1.png -o {t}/o.jpg",
             "o.jpg: results are written to files ending in .png, .tif, .tiff, or to a folder that exists",
         ),
-        ("{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --resume", "--resume is for folders"),
-        ("{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --pattern_a *", "are for folders; two files are a pair"),
+        (2, "{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --resume", "--resume is for folders"),
+        (2, "{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --pattern_a *", "is for folders; files belong together"),
         (
+            2,
             "{d}/visible {d}/infrared -o {t}/o",
             "source A is called 'visible' and source B 'infrared': for infrared + visi",
         ),
         (
+            2,
             "{t}/x {t}/y -o {t}/o",
             "the names do not tell what is fused; say --task with one of ivf (infrared + visible), m",
         ),
-        ("{d}/infrared {d}/visible -o {t}/o --grid a", "--grid a is about alignment; give --align METHOD or --calib"),
-        ("{d}/infrared {d}/visible -o {t}/o --range_a 9 3", "--range_a: a value range needs LOW < HIGH"),
-        ("{d}/infrared {d}/visible -o {t}/o --device gpu", "unknown device 'gpu'"),
-        ("{d}/infrared {d}/visible -o {t}/o --tile 100", "tile and tile_overlap must be multiples of 16"),
-        ("{d}/infrared {d}/visible -o {t}/file/o", "-o {t}/file/o: {t}/file is no folder; choose another place"),
+        (
+            2,
+            "{d}/infrared {d}/visible -o {t}/o --grid a",
+            "--grid a is about alignment; give --align METHOD or --calib",
+        ),
+        (2, "{d}/infrared {d}/visible -o {t}/o --range_a 9 3", "--range_a: a value range needs LOW < HIGH"),
+        (2, "{d}/infrared {d}/visible -o {t}/o --device gpu", "unknown device 'gpu'"),
+        (2, "{d}/infrared {d}/visible -o {t}/o --tile 100", "tile and tile_overlap must be multiples of 16"),
     ],
 )
-def test_mistakes_are_refused_with_one_line(run, pairs, tmp_path, arguments, message):
+def test_mistakes_are_refused_with_one_line(run, pairs, tmp_path, expected, arguments, message):
     for seed, name in enumerate(("x", "y", "rig/r", "rig/t")):
         write_image(tmp_path / name / "1.png", texture(40, 48, seed))
     for name in ("file", "x.MP4"):
         (tmp_path / name).touch()
     before = files(tmp_path)
     status, out, err = run(*arguments.format(d=pairs, t=tmp_path).split())
-    assert status == 1 and err.startswith("error: ") and err.count("\n") == 1
+    assert status == expected and err.startswith("error: ") and err.count("\n") == 1
     assert message.format(d=pairs, t=tmp_path) in err
     assert "fused" not in out and files(tmp_path) == before
 
@@ -312,7 +322,7 @@ def test_a_result_that_its_file_cannot_hold_is_seen_before_the_network_runs(run,
 def test_a_folder_of_results_is_not_called_like_an_image(run, pairs, tmp_path):
     for name in ("fused.png", "fused.jpg"):
         status, _, errors = run(pairs, "-o", tmp_path / name)
-        assert status == 1 and "results need a folder" in errors and not (tmp_path / name).exists()
+        assert status == 2 and "results need a folder" in errors and not (tmp_path / name).exists()
 
 
 def test_resuming_skips_exactly_what_is_finished(run, pairs, tmp_path):

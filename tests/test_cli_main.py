@@ -16,13 +16,15 @@ import tifffile
 import torch
 from example_files import radiometric_jpeg
 from PIL import ImageCms
-from tiny import SHAPE, network, write_weights
+from tiny import SHAPE, network, texture, write_weights
 
 import adasffuse
 from adasffuse.cli import completion, fuse, info, score, train
 from adasffuse.cli.main import COMMANDS, main
+from adasffuse.files import keeping_others_out
 from adasffuse.images.video_writing import write_video
 from adasffuse.images.volumes import write_volume
+from adasffuse.images.write import write_image
 from adasffuse.installation import install_command
 from adasffuse.registration.aligner import Calibration
 from adasffuse.registration.transform import Transform
@@ -44,6 +46,159 @@ def test_usage_version_and_unknown_verbs(capsys):
     assert call(capsys, "--version") == (0, f"adasffuse {adasffuse.__version__}\n", "")
     status, out, err = call(capsys, "fues", "a")
     assert (status, out) == (2, "") and err == "error: unknown command 'fues'; did you mean 'fuse'?\n"
+
+
+@pytest.fixture
+def sources(tmp_path, monkeypatch):
+    """Folders ir and vis of two pairs, results in fused, a radiometric JPEG in shots, and a data set, in the folder."""
+    monkeypatch.chdir(tmp_path)
+    for folder, seed in (("ir", 1), ("vis", 2), ("fused", 3)):
+        for stem in ("1", "2"):
+            write_image(Path(folder) / f"{stem}.png", texture(32, 32, seed))
+    Path("shots").mkdir()
+    Path("shots/s.jpg").write_bytes(radiometric_jpeg(np.full((8, 8), 14000, np.uint16)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fuse ir vis -o out --align affine --calibration c.json",
+        "fuse ir vis -o out --grid a",
+        "fuse ir vis -o out --range_a 9 3",
+        "fuse ir vis -o out --tile 17",
+        "fuse ir vis -o out --strength 2",
+        "fuse ir vis -o out --denoise 1 --task mef",
+        "fuse ir vis -o out --axis axial",
+        "fuse ir vis -o out.png",
+        "fuse ir vis -o out --resample b --align affine",
+        "fuse ir/1.png vis/1.png -o x.png --resume",
+        "fuse ir/1.png vis/1.png -o x.png --within 1",
+        "fuse ir/1.png vis/1.png -o x.jpg",
+        "fuse fused vis -o out",
+        "fuse vis ir -o out",
+        "stack ir -o x.png --task mef --images_per_stack 1",
+        "stack ir -o x.png --task mff --ghosts remove",
+        "stack ir -o x.png --task mff --resume",
+        "stack ir vis -o x.png --task mff",
+        "stack ir -o x.png --task mff --range 9 3",
+        "video ir vis -o out --align affine --calibration c.json",
+        "video ir vis -o out --range_frames 2",
+        "video ir vis -o out --range_a 9 3",
+        "video ir vis -o out --device gpu",
+        "align ir vis --calibration c.json --method affine",
+        "align ir vis --save c.json -o out",
+        "align ir vis --save c.json --grid a",
+        "align ir vis --save c.png",
+        "align ir vis --fps 9",
+        "align ir/1.png vis/1.png --pattern_a *",
+        "compare ir vis fused -o x.png",
+        "compare ir vis fused -o out --range_fused 1 0",
+        "compare ir vis -o out",
+        "compare ir vis fused -o out --size tiny",
+        "check ir --within 1",
+        "check ir --sheet x.jpg",
+        "score ir vis",
+        "score ir vis fused --metrics VIF,all",
+        "score ir vis fused --metrics nonsense",
+        "score ir vis fused --baselines nonsense",
+        "score ir vis fused fused",
+        "score ir vis fused --classes car",
+        "score ir vis fused --csv x --json x",
+        "score --explain nonsense",
+        "data nonsense",
+        "data --root r",
+        "data LLVIP --source ir --download d --root r",
+        "compare ir vis fused -o out --count 0",
+        "compare ir vis fused -o out --task mif",
+        "score ir vis fused --workers 0",
+        "video ir vis -o out --quality 9",
+        "video --camera_a 0 --camera_b 1 -o x.mp4 --within 1",
+        "video ir vis -o out --range_frames -1",
+        "export --task ivf --sources 1 -o x.onnx",
+        "data LLVIP --download d --root r",
+        "export --task mef --no_people -o x.onnx",
+        "downstream ir --task segment --out out --size 33x33",
+    ],
+)
+def test_wrong_use_of_options_ends_with_2(sources, capsys, words):
+    before = sorted(sources.rglob("*"))
+    try:
+        status = main(words.split())
+    except SystemExit as ending:  # of argparse
+        status = ending.code
+    assert status == 2 and "error: " in capsys.readouterr().err and sorted(sources.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fuse ir nowhere -o out --task ivf",
+        "fuse ir vis -o out --calibration nowhere.json",
+        "fuse ir vis -o out --weights nowhere.safetensors",
+        "stack nowhere -o x.png --task mef",
+        "video nowhere.mp4 vis -o out",
+        "align ir nowhere",
+        "compare ir vis nowhere -o out",
+        "compare ir vis fused -o out --crop 0 0 99 99",
+        "check nowhere",
+        "score ir nowhere fused",
+        "score ir vis fused --reference nowhere",
+        "extract ir -o out",
+        "downstream nowhere --task segment --out out",
+        "info nowhere",
+    ],
+)
+def test_input_that_fails_ends_with_1(sources, capsys, words):
+    assert main(words.split()) == 1 and "error: " in capsys.readouterr().err
+
+
+def test_results_of_many_folders_are_scored_and_compared_with_their_sources(sources, capsys):
+    """Results of one folder, as fuse writes them, and of as many folders as the sources have."""
+    for scene in ("p1", "p2"):
+        for folder, seed in (("ir", 1), ("vis", 2), ("other", 3)):
+            for stem in ("1", "2"):
+                write_image(Path("data") / scene / folder / f"{stem}.png", texture(32, 32, seed))
+                write_image(Path("results") / f"{scene}_{stem}.png", texture(32, 32, 3))
+    trees = ["data/*/ir", "data/*/vis"]
+    words = ["results", "x=data/*/other", "data/*/other", "--metrics", "EN", "--csv", "s.csv", "--no_cache"]
+    assert main(["score", *trees, *words]) == 0
+    rows = [row.split(",") for row in Path("s.csv").read_text().splitlines()[1:]]
+    assert [row[:2] for row in rows] == [
+        [method, f"{scene}_{stem}"] for method in ("results", "x", "data") for scene in ("p1", "p2") for stem in "12"
+    ]
+    assert len({row[-1] for row in rows}) == 1
+    capsys.readouterr()
+    assert main(["compare", *trees, "results", "data/*/other", "-o", "figures", "--no_differences"]) == 0
+    assert sorted(path.stem for path in Path("figures").iterdir()) == ["p1_1", "p1_2", "p2_1", "p2_2"]
+    assert main(["score", *trees, "data/*/*/1.png", "--no_cache"]) == 1
+    assert "'*' stands for other names than those of the sources" in capsys.readouterr().err
+    assert main(["score", trees[0], "vis", "results", "--no_cache"]) == 2
+    assert "data/*/ir is a pattern of paths; give one for each source, and no other pattern" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are not locked on Windows")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fuse ir vis -o out --size tiny",
+        "stack ir -o out --task mff --size tiny",
+        "video ir vis -o out --size tiny",
+        "align ir vis -o out",
+        "compare ir vis fused -o out",
+        "compare ir vis --save_features out --size tiny",
+        "extract shots -o out",
+        "score ir vis fused --plots out --no_cache",
+        "data LLVIP --source ir --root out",
+    ],
+)
+def test_a_folder_that_another_run_writes_to_is_refused(sources, capsys, words):
+    out = sources / "out"
+    out.mkdir()
+    with keeping_others_out(out):
+        assert main(words.split()) == 1
+    assert "another run is writing results to" in capsys.readouterr().err
+    assert not list(out.iterdir())
 
 
 @pytest.mark.parametrize(

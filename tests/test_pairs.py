@@ -50,6 +50,55 @@ def test_stem_without_partner(tmp_path):
     assert problems[0].reason == f"{tmp_path}/a/1.png has no partner in {tmp_path}/b"
 
 
+def test_files_are_paired_by_the_times_in_their_names(tmp_path):
+    """Results are called like the second source's files; what has no partner is named, with the nearest."""
+    first = ["1699352114100", "1699352114205", "1699352114300", "1699352114301"]
+    touch(tmp_path, *(f"a/IR_{name}.png" for name in first), "a/IR_x.png")
+    touch(tmp_path, *(f"b/20231107_101514_{part}.jpg" for part in ("104", "199", "299", "500", "500-x")))
+    places = (tmp_path / "a", tmp_path / "b")
+    pairs, problems = find_scenes(places, ("IR_*", None), within=0.05)
+    assert [(pair.stem[-3:], pair.paths[0].stem[-3:]) for pair in pairs] == [
+        ("104", "100"),
+        ("199", "205"),
+        ("299", "300"),
+    ]
+    for part in (
+        "IR_x.png states no time in its name, or several; one is expected, such as 1699351234123 or",
+        "IR_1699352114301.png has no partner in",
+        "within 0.05 s; the nearest, 20231107_101514_299.jpg, is 0.002 s apart, and has a partner that is nearer",
+        "20231107_101514_500.jpg has no partner in",
+        "the nearest, IR_1699352114301.png, is 0.199 s apart",
+        "20231107_101514_500.jpg and 20231107_101514_500-x.jpg in",
+        "state one time; keep one of them",
+    ):
+        assert part in reasons(problems)
+    assert all(not problem.harmless for problem in problems)
+    touch(tmp_path, "d/1699352114298.png", "d/1699352114108.png")
+    triples, _ = find_scenes((*places, tmp_path / "d"), ("IR_*", None, None), within=0.003)
+    assert [scene.stem[-3:] for scene in triples] == ["299"]
+    apart = (tmp_path / "d", tmp_path / "e")
+    touch(tmp_path, "e/1699352114300.png", "e/1699352114112.png")
+    with pytest.raises(SceneError, match=r"no images are taken within 0\.0001 s of each other: .* 0\.004 s apart"):
+        find_scenes(apart, within=0.0001)
+    with pytest.raises(
+        SceneError, match=r"names state times: --within SECONDS .* half of the nearest are at most 0\.003"
+    ):
+        find_scenes(apart)
+    touch(tmp_path, "c/plain.png")
+    with pytest.raises(SceneError, match=r"plain\.png states no time .*; without --within equal names are paired"):
+        find_scenes((places[0], tmp_path / "c"), ("IR_*", None), within=1)
+    with pytest.raises(ValueError, match="within is a number of seconds above 0"):
+        find_scenes(places, within=0)
+
+
+def test_where_few_times_are_equal_by_chance_a_notice_tells_of_the_option(tmp_path):
+    touch(tmp_path, *(f"a/1699352114{k}00.png" for k in range(4)), *(f"b/1699352114{k}0{k}.png" for k in range(4)))
+    pairs, problems = find_scenes((tmp_path / "a", tmp_path / "b"))
+    assert [pair.stem for pair in pairs] == ["1699352114000"]
+    assert [problem.kind for problem in problems] == ["unpaired"] * 6 + ["times"]
+    assert "--within SECONDS pairs the nearest of them" in problems[-1].reason and problems[-1].harmless
+
+
 def test_two_files_with_one_stem(tmp_path):
     touch(tmp_path, "a/1.png", "a/1.jpg", "b/1.png", "a/2.png", "b/2.png")
     pairs, problems = find_scenes((tmp_path / "a", tmp_path / "b"))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch.distributed as dist
+from PIL import ExifTags
 from PIL import Image as pillow
 from skimage import data as photographs
 from tiny import network, texture, write_weights
@@ -635,7 +636,7 @@ def test_one_file_for_one_stack(stacks, weights, tmp_path, capsys):
     files = sorted((stacks / "one").iterdir())
     assert run(*files, "-o", tmp_path / "again.png", weights=weights) == 0
     assert (tmp_path / "fused.png").read_bytes() == (tmp_path / "again.png").read_bytes()
-    assert run(stacks, "-o", tmp_path / "fused.png", weights=weights) == 1
+    assert run(stacks, "-o", tmp_path / "fused.png", weights=weights) == 2
     assert "is one file, but there are 2 stacks" in capsys.readouterr().err
 
 
@@ -676,7 +677,7 @@ def test_a_dry_run_knows_the_depth_of_results_and_what_is_finished(stacks, weigh
 
 def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsys):
     for name in ("fused.jpg", "fused.JPEG", "fused.mp4", "fused.nii.gz"):
-        assert run(stacks / "one", "-o", tmp_path / name) == 1
+        assert run(stacks / "one", "-o", tmp_path / name) == 2
         error = capsys.readouterr().err
         assert (
             "results need a folder" in error
@@ -797,6 +798,38 @@ def test_a_folder_is_cut_into_stacks_of_so_many_images(weights, tmp_path, capsys
     assert "--images_per_stack: a stack has two or more images, got 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "biases, lost",
+    [
+        ((0, -2, 2, 0.3, -1.7, 2.3), None),  # the second scene is exposed by 0.3 EV more as a whole
+        ((0, -2, 2, -2, 2, 0, -2, 2, 0), (3, "-2.0, +2.0, +0.0 EV, the first 3 images by +0.0, -2.0, +2.0")),
+        ((0, -2, 2, 0, -2, 0, -2, 2), (3, "+0.0, -2.0, +0.0 EV, the first")),
+        (
+            (0, -2, 0, -2, 2, 0),
+            (3, "-2.0, +2.0, +0.0 EV, the first 3 images by +0.0, -2.0, +0.0"),
+        ),  # of the first bracket the last shot
+        ((0, 0, 0, 0, 0, 0), None),
+        ((0, None, 2, -2, 2, 0), None),  # one file says nothing
+    ],
+)
+def test_brackets_in_which_shots_were_lost_are_not_cut(tmp_path, biases, lost):
+    """The first stack is named whose exposures, as EXIF states them, are not those of the first one."""
+    images = []
+    for number, bias in enumerate(biases):
+        exif = pillow.Exif()
+        if bias is not None:
+            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureBiasValue] = bias
+        images.append(tmp_path / f"{number}.jpg")
+        pillow.new("L", (8, 8)).save(images[-1], exif=exif)
+    failed = []
+    scenes = command._stacks_of("shots", images, 3, failed)
+    if lost is None:
+        assert [scene.stem for scene in scenes] == ["0", "3"] and failed == []
+    else:
+        (name, reason), (place, said) = *failed, lost
+        assert scenes == [] and name == "shots" and f"{place}.jpg and what follows it were exposed by {said}" in reason
+
+
 def test_one_image_in_two_formats_is_refused_and_a_command_given_that_works(stacks, weights, tmp_path, capsys):
     photos = stacks / "one photo"
     (stacks / "one").rename(photos)
@@ -819,7 +852,7 @@ def test_a_pattern_that_nothing_fits_or_that_is_no_name(stacks, weights, tmp_pat
     assert f"{stacks / 'one'} holds no images called like '*.CR2'; a stack has" in error and "and 1 more are" in error
     assert run(stacks / "one" / "0.png", "-o", tmp_path / "out", "--pattern", "*.CR2", weights=weights) == 1
     assert "none of 1 files is called like '*.CR2' (--pattern)" in capsys.readouterr().err
-    assert run(stacks / "*" / "*.png", "-o", tmp_path / "out", weights=weights) == 1
+    assert run(stacks / "*" / "*.png", "-o", tmp_path / "out", weights=weights) == 2
     assert "give the folder that holds them, and --pattern '*.png'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(stacks, "-o", tmp_path / "out", "--pattern", "one/*.png", weights=weights)

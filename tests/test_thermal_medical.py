@@ -458,7 +458,7 @@ def test_slices_are_resampled_by_where_they_lie(tmp_path, weights, capsys):
     assert "sizes differ" in (told := capsys.readouterr().out) and "--resample b (by where their files say" in told
     for grid, shape in (("b", (30, 36)), ("a", (50, 40))):
         assert run(*words, "--resample", grid) == 0 and read_image(tmp_path / "f.png").pixels.shape == shape
-    assert run(*words, "--resample", "b", "--grid", "a") == 1
+    assert run(*words, "--resample", "b", "--grid", "a") == 2
     capsys.readouterr()
     ramp("mri", (30, 36), (1, 1), (0, 0, 8), np.eye(3)[:2], SliceThickness=3, FrameOfReferenceUID="1.7")
     assert run(*words, "--resample", "b") == 1
@@ -756,7 +756,7 @@ def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weight
         assert f"notice: {tmp_path}/{moved}.nii: resampled from" in capsys.readouterr().out
     for name in ("x.png", "y.png"):
         (tmp_path / name).touch()
-    assert fuse.run([str(tmp_path / "x.png"), str(tmp_path / "y.png"), "-o", "z.png", "--axis", "axial"]) == 1
+    assert fuse.run([str(tmp_path / "x.png"), str(tmp_path / "y.png"), "-o", "z.png", "--axis", "axial"]) == 2
     assert "--axis is for volumes" in capsys.readouterr().err
 
 
@@ -804,7 +804,7 @@ def test_the_colors_of_a_palette():
 
 def test_palettes_that_cannot_be(tmp_path, weights, capsys):
     words = [*head_volumes(tmp_path), "-o", tmp_path / "f.nii", "--weights", weights, "--palette", "hot"]
-    assert run(*words, "--depth", "16") == 1
+    assert run(*words, "--depth", "16") == 2
     assert "palette hot: colours of NIfTI volumes have 8 bits, got depth 16" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"palette hot is for PET or SPECT \+ MRI \(mif\), got task ivf"):
         fuse_volumes(Fuser(Mean(), TASKS["ivf"]), words[:2], tmp_path / "f.nii", WantedVolumes(palette="hot"))
@@ -814,7 +814,7 @@ def test_palettes_that_cannot_be(tmp_path, weights, capsys):
         files = [str(tmp_path / name) for name in names]
         for name in files:
             Path(name).exists() or Path(name).touch()
-        assert fuse.run([*files, "-o", str(out), "--palette", "hot"]) == 1
+        assert fuse.run([*files, "-o", str(out), "--palette", "hot"]) == 2
         assert "PET and SPECT, and the names say ct; leave it out, or say --task mif if" in capsys.readouterr().err
     series(tmp_path / "ct_series", (1, 2), Modality="CT")
     files = [tmp_path / "ct_series", words[1]]
@@ -1008,14 +1008,14 @@ def test_damaged_nifti_and_a_wrong_result(tmp_path, weights, capsys):
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(b"no volume"))
     assert run(one, tmp_path / "b.nii.gz", "-o", tmp_path / "f.nii", "--weights", weights) == 1
     assert "failed: f: " in (told := capsys.readouterr().out) and "b.nii.gz: damaged or no NIfTI file" in told
-    assert run(one, one, "-o", tmp_path / "f.png", "--weights", weights) == 1
+    assert run(one, one, "-o", tmp_path / "f.png", "--weights", weights) == 2
     assert "give a name ending in .nii.gz" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["--grid", "a"], ["--align", "affine"], ["--no_data_a", "0"], ["--scores"]])
 def test_options_that_are_not_for_volumes(tmp_path, weights, capsys, words):
     files = [volume(tmp_path / f"{name}.nii", np.arange(192, dtype=np.int16).reshape(8, 8, 3)) for name in "ab"]
-    assert run(*files, "-o", tmp_path / "f.nii", "--weights", weights, *words) == 1
+    assert run(*files, "-o", tmp_path / "f.nii", "--weights", weights, *words) == 2
     err = capsys.readouterr().err
     assert f"{words[0]} is not for volumes" in err and not (tmp_path / "f.nii").exists()
     assert ("--resample b brings the first" in err) is (words[0] == "--align")
@@ -1070,7 +1070,7 @@ def test_ranges_of_both_sources_are_told(tmp_path, weights, capsys):
 
 def test_volumes_whose_names_say_the_other_order(tmp_path, capsys):
     mri, ct = (volume(tmp_path / f"{name}.nii.gz", np.ones((8, 8, 3), np.int16)) for name in ("mri", "ct"))
-    assert fuse.run([str(mri), str(ct), "-o", str(tmp_path / "f.nii.gz")]) == 1
+    assert fuse.run([str(mri), str(ct), "-o", str(tmp_path / "f.nii.gz")]) == 2
     assert "source A is called 'mri'" in capsys.readouterr().err and not (tmp_path / "f.nii.gz").exists()
 
 

@@ -445,6 +445,53 @@ def test_what_is_skipped_is_not_decoded_and_the_frames_are_the_same(tmp_path, na
         assert (video._key is None) == (start < 0.24 or name == "a.avi")
 
 
+@pytest.mark.parametrize("name, codec", [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a", "")])
+def test_frames_near_some_times_are_those_of_the_whole_sequence_and_few_others_are_decoded(
+    tmp_path, monkeypatch, name, codec
+):
+    """Times on a frame, halfway, behind another key frame, twice in one frame, and behind the end."""
+    if codec:
+        sequence = VideoFile(make_video_of_many_key_frames(tmp_path / name, codec=codec), start_at=0.08)
+    else:
+        files = [make_folder(tmp_path / name, scene(30)) / f"{number}.png" for number in range(1, 31)]
+        sequence = FrameFolder(files, RATE, start_at=0.08)
+    whole, read = list(sequence), []
+    for kind, method in ((VideoFile, "_image"), (VideoFile, "_timed"), (FrameFolder, "_read")):
+        before = getattr(kind, method)
+
+        def counting(self, *args, before=before, method=method):
+            found = before(self, *args)
+            if method != "_timed":
+                read.append(method)
+                return found
+            return (read.append(method) or frame for frame in found)
+
+        monkeypatch.setattr(kind, method, counting)
+    times = [Fraction(time) for time in ("0", "0.3", "0.7", "0.705", "0.71", "2")]
+    found = list(sequence.frames_near(times))
+    for time, frame in zip(times[:-1], found, strict=True):
+        same = min(reversed(whole), key=lambda one: abs(one.seconds - time))
+        assert (frame.name, frame.seconds, frame.pts) == (same.name, same.seconds, same.pts)
+        assert np.array_equal(frame.image.pixels, same.image.pixels)
+    assert read.count("_read" if not codec else "_image") == len(found)
+    assert name == "a.avi" or read.count("_timed") < len(whole)
+
+
+def test_pairs_that_are_spread_are_those_of_all_pairs(tmp_path):
+    """Every tenth of 60 frames of B; A has other times.  Of a folder beside a video as well."""
+    from adasffuse.inference.video import spread_pairs
+
+    a = VideoFile(make_video(tmp_path / "a.mkv", scene(75), times=[33 * k for k in range(75)]))
+    b = VideoFile(make_video(tmp_path / "b.mkv", scene(60), times=[40 * k for k in range(60)]))
+    folder = make_folder(tmp_path / "frames", scene(20))
+    folder = FrameFolder([folder / f"{number}.png" for number in range(1, 21)], 8)
+    for first, second in ((a, b), (folder, b), (a, folder)):
+        together = [(one.name, other.name) for one, other in FramePairs(first, second)]
+        step = len(together) // 6
+        spread = [(one.name, other.name) for one, other in spread_pairs(first, second, 6)]
+        assert spread == together[step // 2 :: step]
+
+
 def test_damage_in_what_is_skipped_does_not_matter_behind_a_key_frame(tmp_path):
     path = make_video_of_many_key_frames(tmp_path / "a.mp4")
     whole = list(VideoFile(path))
@@ -732,6 +779,21 @@ def test_gaps_in_the_numbers_are_refused(tmp_path):
     assert len(list_frames([folder], [None], gaps=True).names) == 5
     every_tenth = make_folder(tmp_path / "b", scene(4), "{:d}0.png")
     assert list_frames([every_tenth], [None]).names == ["10", "20", "30", "40"]
+
+
+def test_frames_of_two_folders_are_paired_by_the_times_in_their_names(tmp_path):
+    """Uneven steps are no gaps; an unpaired frame is one in the middle, and at an end --shortest leaves it out."""
+    for folder, times in (("a", (0, 41, 79, 120, 160)), ("b", (3, 40, 83, 118))):
+        for time in times:
+            write_image(tmp_path / folder / f"1699352114{time:03d}.png", texture(8, 8, time))
+    folders = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(ImageError, match=r"is 0\.042 s apart: one sequence is shorter; --shortest"):
+        list_frames(folders, (None, None), within=0.02)
+    listed = list_frames(folders, (None, None), shortest=True, within=0.02)
+    assert (listed.names[-1], len(listed.names), listed.left_out) == ("1699352114118", 4, 1)
+    assert [path.stem[-3:] for path in listed.columns[0]] == ["000", "041", "079", "120"]
+    with pytest.raises(ImageError, match=r"0\.004 s apart; --allow_gaps"):
+        list_frames(folders, (None, None), shortest=True, within=0.003)
 
 
 def test_a_frame_without_partner_is_refused(tmp_path):
@@ -1161,7 +1223,7 @@ def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--fps", "0"], "frames per second"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--start_a", "-1"], "--start_a: seconds to skip are a number from 0 on"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--start_b", "inf"], "--start_b: seconds to skip are a number from 0 on"),
-        (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--start_b", "1"], "--start_b are for files"),
+        (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--start_b", "1"], "--start_b is for files"),
     ],
 )
 def test_impossible_arguments(words, message, capsys):
@@ -1178,7 +1240,7 @@ def test_options_of_folders_are_refused_for_videos(tmp_path, pair, capsys):
         (["--range_frames", "5"], "--range_frames is for folders"),
         (["--allow_gaps"], "--allow_gaps is for folders"),
     ):
-        assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4"), *options]) == 1
+        assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4"), *options]) == 2
         assert message in capsys.readouterr().err
 
 
@@ -1292,7 +1354,9 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
         ([a, a, "--save", file], "both sources are one file"),
         ([a, b, "--save", file, "-o", tmp_path / "out"], "--save estimates and writes a calibration only"),
     ):
-        assert align.run([str(word) for word in wrong]) == 1
+        assert align.run([str(word) for word in wrong]) == (
+            1 if said.startswith(("no video", "--start_a", "both sources")) else 2
+        )
         assert said in capsys.readouterr().err
 
 
@@ -1300,7 +1364,7 @@ def test_a_calibration_never_overwrites_a_recording(pair, tmp_path, capsys):
     from adasffuse.cli import align
 
     copies = [shutil.copy(path, tmp_path) for path in pair]
-    assert align.run([*copies, "--save", copies[1]]) == 1
+    assert align.run([*copies, "--save", copies[1]]) == 2
     assert "vis.mp4: the name of a video; give that of a calibration file, such as c.json" in capsys.readouterr().err
     plain = shutil.copy(copies[1], tmp_path / "vis")  # without a suffix that tells
     assert align.run([copies[0], str(plain), "--save", str(plain), "--task", "ivf"]) == 1
@@ -1388,7 +1452,7 @@ def test_a_black_hot_video_of_8_bits_takes_the_plain_word(tmp_path, capsys, monk
         assert command.run([str(a), str(b), "-o", str(out), "--range_a", *words]) == 0
         assert np.abs(cv2.imread(str(out / "000001.png")) - 127.5).max() < 1
     capsys.readouterr()
-    assert command.run([str(deep), str(b), "-o", str(tmp_path / "out"), "--range_a", "inverted"]) == 1
+    assert command.run([str(deep), str(b), "-o", str(tmp_path / "out"), "--range_a", "inverted"]) == 2
     assert "--range_a: only folders of frames are measured; for a video of more than 8 bits" in capsys.readouterr().err
 
 

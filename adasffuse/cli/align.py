@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from adasffuse.cli.arguments import (
     complete_sources,
     given_path,
     ranges_of,
+    refuse_pairing_options,
     words_of_source,
 )
 from adasffuse.cli.sequences import (
@@ -31,20 +33,21 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.cli.shared import failures
+from adasffuse.cli.shared import ended_by, failures
 from adasffuse.files import check_outputs, name_of, real_path, remove_abandoned, replacing_all
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each, notices_of, notices_of_files, swapped_notice
-from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
+from adasffuse.images.pairs import Scene, read_scene, scene_of_files
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.images.trees import scenes_in
 from adasffuse.images.write import DEPTHS, suffix_of
-from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
+from adasffuse.inference.results import SaveError, alone_in_folder, former_results, save_result
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.messages import printable, told
-from adasffuse.process import say, say_all_notices, say_error, say_notices
+from adasffuse.process import say, say_all_notices, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, Calibration, calibrate, load_calibration, measure_of
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
@@ -102,7 +105,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     what.add_argument("--json", action="store_true", help="report as JSON on standard output")
     reading = parser.add_argument_group("how to read the sources")
-    reading.add_argument("--task", choices=tuple(TASKS), help="what the sources are (default: what their names say)")
+    reading.add_argument(
+        "--task", type=str.lower, choices=TASKS, help="what the sources are (default: what their names say)"
+    )
     add_source_options(parser, reading)
     reading.add_argument(
         "--fps", type=frame_rate, help="frames per second of a folder beside a video (default: the video's)"
@@ -112,7 +117,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def run(argv: list[str] | None = None, prog: str | None = None) -> int:
-    """Align as the arguments say; the exit status: 0, or 1 where anything failed."""
+    """Align as the arguments say; the exit status: 0, 1 where anything failed, or 2, see `status_of`."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
     if not complete_sources(args):
@@ -126,7 +131,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         videos = [path for path in (args.a, args.b) if path.is_file() and path.suffix.lower() in ONLY_VIDEO_SUFFIXES]
         if videos:
             if args.save is None:
-                raise ImageError(f"{videos[0]} is a video; videos give a calibration: --save calibration.json")
+                raise ValueError(f"{videos[0]} is a video; videos give a calibration: --save calibration.json")
             return _calibrate(_Sequences.of(args), args)
         for option in ("fps", "start_a", "start_b"):
             if getattr(args, option):
@@ -136,7 +141,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         job = _Job.of(args)
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:
-        return say_error(error, args.json)
+        return ended_by(error, args.json)
 
 
 def _task(args: argparse.Namespace) -> Task | None:
@@ -186,12 +191,13 @@ class _Job:
     def of(args: argparse.Namespace) -> _Job:
         problems, notices = [], []
         if args.a.is_file() and args.b.is_file():
+            refuse_pairing_options(args)
             scenes, names = [scene_of_files(args.b.stem, (args.a, args.b))], ("", "")
         else:
             for path in (args.a, args.b):
                 if path.is_file():
                     raise ImageError(f"{path} is a file; give two files or two folders")
-            scenes, found = find_scenes((args.a, args.b), (args.pattern_a, args.pattern_b))
+            scenes, found = scenes_in((args.a, args.b), (args.pattern_a, args.pattern_b), args.within)
             problems = [(problem.name, problem.reason) for problem in found if not problem.harmless]
             notices = [problem.reason for problem in found if problem.harmless]
             names = (name_of(args.a), name_of(args.b))
@@ -266,7 +272,6 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         _refuse_to_overwrite(job, args.out)
         for name in job.names:
             check_outputs(folders={"-o": args.out / name})
-        try_to_write(args.out)
         remove_abandoned(
             file for scene in job.scenes for depth in DEPTHS for file in job.results(args.out, scene, depth)
         )
@@ -276,21 +281,22 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     seen = _Seen(job, args)
     empty: list[float] = []  # share of pixels without data, of each warped image that has some
     began = time.perf_counter()
-    for scene in job.scenes:
-        started = time.perf_counter()
-        try:
-            row, files, lacking = _align_pair(job, scene, aligner, args.out, seen)
-        except SaveError:
-            raise
-        except (ValueError, OSError) as error:
-            failed.append((scene.stem, told(error)))
-            continue
-        rows.append(row)
-        written += files
-        empty += [lacking] if lacking else []
-        if not args.json:
-            seconds = time.perf_counter() - started
-            say(f"{printable(scene.stem)}: off by {row['off']:.1f} px, at most {row['largest']:.1f} ({seconds:.1f} s)")
+    with nullcontext() if args.out is None else alone_in_folder(args.out):
+        for scene in job.scenes:
+            started = time.perf_counter()
+            try:
+                row, files, lacking = _align_pair(job, scene, aligner, args.out, seen)
+            except SaveError:
+                raise
+            except (ValueError, OSError) as error:
+                failed.append((scene.stem, told(error)))
+                continue
+            rows.append(row)
+            written += files
+            empty += [lacking] if lacking else []
+            if not args.json:
+                off, largest, seconds = row["off"], row["largest"], time.perf_counter() - started
+                say(f"{printable(scene.stem)}: off by {off:.1f} px, at most {largest:.1f} ({seconds:.1f} s)")
     told_of = seen.notices()
     notices = former_results(written) + ([_border_notice(empty, grid)] if empty else [])
     notices += _range_notices(job) if written else []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PALETTES, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import FOLDER_OF_BOXES, PEOPLE
+from adasffuse.images.image import ImageError
 from adasffuse.images.patterns import folder_and_pattern
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.process import say, wants_json
@@ -78,6 +79,31 @@ def add_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, 
     )
 
 
+def add_pairing_options(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add which files of two sources belong together: `args.pattern_a`, `args.pattern_b` and `args.within`."""
+    for side, example in (("a", "IR_*"), ("b", "VIS_*")):
+        target.add_argument(
+            f"--pattern_{side}",
+            metavar="NAME",
+            help=f"names of the files of source {side.upper()}, such as '{example}'; * is what both sources share. "
+            "With patterns both sources may lie in one folder (default: '*', equal names)",
+        )
+    target.add_argument(
+        "--within",
+        type=positive,
+        metavar="SECONDS",
+        help="pair files by the times in their names, such as 1699351234123.png or 20231107_101514_123.jpg, of cameras "
+        "that are not synchronised: those nearest to each other, at most so much apart; results are called like B's",
+    )
+
+
+def refuse_pairing_options(args: argparse.Namespace) -> None:
+    """Raise ValueError where an option of `add_pairing_options` is given and the sources are files."""
+    for option in ("pattern_a", "pattern_b", "within"):
+        if getattr(args, option) is not None:
+            raise ValueError(f"--{option} is for folders; files belong together whatever they are called")
+
+
 def add_source_options(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup | None = None) -> None:
     """Add how source A and source B are read, the same for fusing and scoring: names, range and no data.
 
@@ -87,14 +113,9 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
     # Values such as -3.4e38, GDAL's usual "no data", are no options; argparse takes exponents for them.
     parser._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-inf$", re.IGNORECASE)
     target = group or parser
-    for side, example in (("a", "IR_*"), ("b", "VIS_*")):
+    add_pairing_options(target)
+    for side in "ab":
         source = f"source {side.upper()}"
-        target.add_argument(
-            f"--pattern_{side}",
-            metavar="NAME",
-            help=f"names of the files of {source}, such as '{example}'; * is what both sources share. With patterns "
-            "both sources may lie in one folder (default: '*', equal names)",
-        )
         add_range_option(target, side)
         target.add_argument(
             f"--no_data_{side}",
@@ -418,11 +439,11 @@ def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
 
 
 def check_truth_options(args: argparse.Namespace) -> None:
-    """Raise ValueError, before any work, where options of `add_truth_options` lack a folder or what belongs to it."""
+    """Refuse options of `add_truth_options` that lack what belongs to them (ValueError) or a folder (ImageError)."""
     for option, holds in (("reference", "true images"), ("boxes", FOLDER_OF_BOXES)):
         folder = getattr(args, option)
         if folder is not None and not (folder.is_dir() or (option == "reference" and folder.is_file())):
-            raise ValueError(f"no folder {folder}; --{option} is the folder of {holds}")
+            raise ImageError(f"no folder {folder}; --{option} is the folder of {holds}")
     if args.range_reference is not None:
         low, high = args.range_reference
         if args.reference is None:

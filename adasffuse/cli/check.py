@@ -6,7 +6,8 @@
   adasffuse check images                     one folder
 
 Names such as thermal and rgb tell the task, and whether the folders are in its order, as for 'adasffuse fuse'.
-The report can be pasted into a bug report.  Exit status: 0, or 1 where there are problems.
+The report can be pasted into a bug report.  Exit status: 0, or 1 where there are problems; 2 impossible
+arguments.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from pathlib import Path
 
 from numpy import ndarray
 
-from adasffuse.cli.arguments import SourcesParser, given_path, words_of_source
+from adasffuse.cli.arguments import SourcesParser, add_pairing_options, given_path, words_of_source
+from adasffuse.cli.shared import ended_by
 from adasffuse.data.survey import (
     SourceSurvey,
     Survey,
@@ -41,7 +43,7 @@ from adasffuse.images.patterns import patterns_in
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
 from adasffuse.messages import printable
-from adasffuse.process import say, say_error
+from adasffuse.process import say
 from adasffuse.tasks import guess_task
 
 _SHOWN = 20  # lines of problems or notices
@@ -51,12 +53,7 @@ _SHEET = 12  # scenes on a contact sheet
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="one folder, or one per source")
-    for side, example in (("a", "IR_*"), ("b", "VIS_*")):
-        parser.add_argument(
-            f"--pattern_{side}",
-            metavar="NAME",
-            help=f"names of the files of source {side.upper()}, such as '{example}'",
-        )
+    add_pairing_options(parser)
     parser.add_argument(
         "--sheet", type=given_path, metavar="FILE", help="write a contact sheet of the pairs, a PNG file"
     )
@@ -75,16 +72,16 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         duplicates = _across_splits(surveys)
         say(_environment())
         for survey in surveys:
-            say("\n" + printable_lines(report(survey)))
+            say("\n" + _printable_lines(report(survey)))
         if duplicates is not None:
-            say("\n" + printable_lines(duplicates or ["near-duplicates between train and test: none"]))
+            say("\n" + _printable_lines(duplicates or ["near-duplicates between train and test: none"]))
         with replacing_all() as new:
             if args.sheet:
                 write_image(new(args.sheet), _sheet(surveys))
             if args.json:
                 write_text(new(args.json), json.dumps([_plain(survey) for survey in surveys], indent=1) + "\n")
     except (ValueError, OSError) as error:
-        return say_error(error)
+        return ended_by(error)
     if args.sheet:
         say(f"\ncontact sheet: {printable(args.sheet)}")
     return int(bool(duplicates) or any(survey.problems for survey in surveys))
@@ -95,7 +92,7 @@ def _images(surveys: Sequence[Survey]) -> list[Path]:
     return [facts.path for survey in surveys for source in survey.sources for facts in source.facts]
 
 
-def printable_lines(lines: Sequence[str]) -> str:
+def _printable_lines(lines: Sequence[str]) -> str:
     return "\n".join(printable(line) for line in lines)
 
 
@@ -117,9 +114,12 @@ def _surveys(args: argparse.Namespace) -> list[Survey]:
             guess = guess_task(*map(words_of_source, folders[:2], (given or patterns)[:2]))
         except ValueError as error:
             swapped = [f"adasffuse fuse refuses this order: {error}"]
-        survey = survey_folders(folders, " + ".join(map(str, args.folders)), guess[0] if guess else None, given)
+        name, task = " + ".join(map(str, args.folders)), guess[0] if guess else None
+        survey = survey_folders(folders, name, task, given, args.within)
         survey.problems += swapped
         return [survey]
+    if args.within is not None:
+        raise ValueError("--within pairs the files of two folders; give both")
     (root,) = args.folders
     sets = data_sets(root)
     if sets:

@@ -11,6 +11,7 @@ to each source in luminance.
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from adasffuse.cli.arguments import (
@@ -18,28 +19,33 @@ from adasffuse.cli.arguments import (
     add_results_range_option,
     add_size_option,
     add_source_options,
+    at_least,
     given_path,
     ranges_of,
+    refuse_pairing_options,
     results_ranges,
     split_patterns,
+    task_by_names,
     thermal_by_names,
 )
 from adasffuse.cli.score import methods
+from adasffuse.cli.shared import ended_by
 from adasffuse.files import check_outputs, real_path, replacing_all, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
-from adasffuse.images.folders import images_of
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import pick_evenly
-from adasffuse.images.pairs import Scene, SceneError, find_scenes, read_scene, scene_of_files
+from adasffuse.images.notices import few_of_each, notices_of, notices_of_files, pick_evenly
+from adasffuse.images.pairs import Scene, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
-from adasffuse.images.patterns import folder_and_pattern, pattern_for
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
+from adasffuse.images.trees import scenes_in
 from adasffuse.images.write import quantise, write_image
+from adasffuse.inference.results import alone_in_folder
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.messages import printable, told
-from adasffuse.process import say, say_error, say_notices
+from adasffuse.metrics.folder import match_results
+from adasffuse.process import say, say_notices
 from adasffuse.tasks import TASKS
 
 _STRETCH = 1.1  # factor between width by height of a box and of the image, from which on white is left beside it
@@ -64,7 +70,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--names", nargs="+", metavar="STEM", help="scenes to show (default: --count of them)")
     shown.add_argument(
-        "--count", type=int, default=8, help="number of scenes, evenly spread over the folder (default: %(default)s)"
+        "--count",
+        type=at_least(1),
+        default=8,
+        help="number of scenes, evenly spread over the folder (default: %(default)s)",
     )
     shown.add_argument(
         "--crop",
@@ -84,7 +93,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder for what the network computes: bands, outputs of blocks, filters, responses of the FFT branch",
     )
-    inside.add_argument("--task", choices=TASKS, default="ivf", help="task of the network (default: %(default)s)")
+    inside.add_argument(
+        "--task", type=str.lower, choices=TASKS, help="task of the network (default: what the names say, else ivf)"
+    )
     add_size_option(inside)
     inside.add_argument(
         "--weights",
@@ -95,28 +106,33 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def run(argv: list[str] | None = None, prog: str | None = None) -> int:
-    """Write all figures and features, or none where one cannot be made; the exit status: 0, or 1 after an error."""
+    """Write all figures and features, or none where one cannot be made; the exit status: 0, or that of an error."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
     split_patterns(args, "source_a", "source_b")
-    if args.count < 1 or not 16 <= args.height <= _HIGHEST:
-        parser.error(f"--count must be at least 1 and --height 16 to {_HIGHEST}")
+    if not 16 <= args.height <= _HIGHEST:
+        parser.error(f"--height lies in 16..{_HIGHEST}, got {args.height}")
     if args.out is None and args.save_features is None:
         parser.error("give -o OUT for figures, --save_features DIR, or both")
-    if args.save_features is None and (args.weights or args.size):
-        parser.error("--weights and --size are of the network that --save_features looks into; give that too")
+    for option in ("weights", "size", "task"):
+        if args.save_features is None and getattr(args, option):
+            parser.error(f"--{option} is of the network that --save_features looks into; give that too")
     for option, given in (("-o", args.out is not None), ("--range_fused", args.range_fused)):
         if given and not args.fused:
             parser.error(f"{option} needs results to compare: [NAME=]FUSED ...")
     try:
         scenes, names = _scenes(args)
         _check_places(args, scenes)
-        with replacing_all() as new:
+        folders = [args.save_features, None if _is_one_file(args.out) else args.out]
+        with ExitStack() as stack:
+            for folder in {real_path(folder) for folder in folders if folder is not None}:
+                stack.enter_context(alone_in_folder(folder))
+            new = stack.enter_context(replacing_all())
             files = _figures(args, scenes, names, new) if args.out else []
             if args.save_features:
                 files += _features(args, scenes, new)
     except (ValueError, OSError) as error:
-        return say_error(error)
+        return ended_by(error)
     for file in files:
         say(printable(file))
     return 0
@@ -125,44 +141,41 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
 def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
     """Scenes whose files are those of both sources and of each method, and the methods' names."""
     named = methods(args.fused)
-    results = [folder_and_pattern(place) for place in named.values()]
-    places = [args.source_a, args.source_b, *[folder for folder, _ in results]]
+    sources = [args.source_a, args.source_b]
+    places = [*sources, *named.values()]
     if all(place.is_file() for place in places):
+        refuse_pairing_options(args)
         return [scene_of_files(args.source_a.stem, places)], list(named)
     for place in places:
-        if not place.exists():
+        if not place.exists() and "*" not in str(place):
             raise ImageError(f"{place}: no such file or folder")
     for place in places:
-        if not place.is_dir():
+        if place.is_file():
             raise ImageError(f"{place}: is no folder, as others here are; give files only, or folders only")
-    patterns = (args.pattern_a, args.pattern_b, *[pattern for _, pattern in results])
-    try:
-        scenes, problems = find_scenes(places, patterns if any(patterns) else None)
-    except SceneError as error:
-        raise ImageError(f"{error}{_cure(places, patterns)}") from error
-    say_notices([problem.reason for problem in problems])
-    if not scenes:
-        raise ImageError(f"no scene has one file in each of {', '.join(map(str, places))}; {problems[0].reason}")
+    scenes, problems = scenes_in(sources, (args.pattern_a, args.pattern_b), args.within)
+    said, results = [problem.reason for problem in problems], {}
+    for name, place in named.items():
+        results[name], lacking, notices = match_results(scenes, place, {problem.name for problem in problems})
+        if not results[name]:
+            raise ImageError(f"{name}: {next(iter(lacking.values()))}" if lacking else said[0])
+        said += [*(f"{stem}: {reason}" for stem, reason in lacking.items()), *notices]
+    say_notices(few_of_each(("", reason) for reason in dict.fromkeys(said)))
+    found = [
+        Scene(scene.stem, (*scene.paths, *(files[scene.stem] for files in results.values())))
+        for scene in scenes
+        if all(scene.stem in files for files in results.values())
+    ]
+    if not found:
+        raise ImageError(f"no scene has one file in each of {', '.join(map(str, places))}; {said[0]}")
     if args.names:
-        known = {scene.stem: scene for scene in scenes}
+        known = {scene.stem: scene for scene in found}
         missing = [name for name in args.names if name not in known]
         if missing:
             raise ImageError(f"--names {', '.join(missing)}: no such scene in {', '.join(map(str, places))}")
         return [known[name] for name in args.names], list(named)
-    if len(scenes) > args.count:
-        say_notices([f"{args.count} of {len(scenes)} scenes are shown, evenly spread; --count {len(scenes)} shows all"])
-    return list(pick_evenly(scenes, args.count)), list(named)
-
-
-def _cure(places: list[Path], patterns: tuple[str | None, ...]) -> str:
-    """Advice for the first folder of results whose files are called otherwise than the sources'; '' for none."""
-    stems = [scene.stem for scene in find_scenes(places[:2], patterns[:2])[0]]
-    for place, pattern in zip(places[2:], patterns[2:]):
-        names = [path.stem for path in images_of(place)]
-        better = "" if pattern or set(stems) & set(names) else pattern_for(stems, names)
-        if better:
-            return f"; give {place / better} for files that are called like {names[0]}"
-    return ""
+    if len(found) > args.count:
+        say_notices([f"{args.count} of {len(found)} scenes are shown, evenly spread; --count {len(found)} shows all"])
+    return list(pick_evenly(found, args.count)), list(named)
 
 
 def _check_places(args: argparse.Namespace, scenes: list[Scene]) -> None:
@@ -221,7 +234,7 @@ def _figures(
     """Figures of all scenes; `new` gives the places to write to.
 
     Raises:
-        ValueError: of some scenes no figure can be made; the first one is told.
+        ImageError: of some scenes no figure can be made; the first one is told.
     """
     crop = Crop(*args.crop) if args.crop else None
     thermal = thermal_by_names(args.source_a, args.source_b, (args.pattern_a, args.pattern_b))
@@ -236,16 +249,17 @@ def _figures(
         except (ValueError, OSError) as error:
             faults.append(f"{scene.stem}: {told(error)}")
             continue
-        told_of += [notice for image in files_read for notice in image.notices]
+        told_of += notices_of(scene, files_read)
         if crop is not None and not _alike(crop, images[0].shape):
             height, width = images[0].shape[:2]
-            told_of.append(f"{scene.stem}: the box of {crop} has another shape than {width}x{height}: white beside it")
+            shape = f"the box of {crop} has another shape than the image of {width}x{height}: white is left beside it"
+            told_of.append((scene.paths[0], shape))
         files.append(args.out if _is_one_file(args.out) else args.out / f"{scene.stem}.png")
         write_image(new(files[-1]), figure)
     if faults:
         more = f" ({len(faults)} of {len(scenes)} scenes have such faults)" if len(faults) > 1 else ""
-        raise ValueError(f"{faults[0]}{more}; no figure is written")
-    say_notices(told_of)
+        raise ImageError(f"{faults[0]}{more}; no figure is written")
+    say_notices(notices_of_files(told_of))
     if not args.no_differences:
         say(f"differences: black is 0, the brightest colour {FULL} gray levels or more")
     return files
@@ -262,11 +276,13 @@ def _features(args: argparse.Namespace, scenes: list[Scene], new: Callable[[Path
     from adasffuse.inference.features import drawn, feature_maps, responses, wavelet_filters
     from adasffuse.inference.fuser import load_fuser
 
-    fuser = load_fuser(args.task, args.size, args.weights)
+    by_names = task_by_names(args.source_a, args.source_b, (args.pattern_a, args.pattern_b))
+    task = args.task or (by_names.id if by_names else "ivf")
+    fuser = load_fuser(task, args.size, args.weights)
     windows, files, told_of = _windows(args, scenes, fuser.task.thermal), [], []
     for scene in scenes:
         images = _read(args, Scene(scene.stem, scene.paths[:2]), windows, fuser.task.thermal)
-        told_of += [notice for image in images for notice in image.notices]
+        told_of += notices_of(scene, images)
         maps = feature_maps(fuser, *(luminance(image.pixels) for image in images))
         folder = args.save_features / scene.stem
         for name, values in maps.items():
@@ -281,5 +297,5 @@ def _features(args: argparse.Namespace, scenes: list[Scene], new: Callable[[Path
     files.append(args.save_features / "wavelet_filters.json")
     write_text(new(files[-1]), json.dumps(wavelet_filters(fuser), indent=1) + "\n")
     if not args.out:  # the figures have told them
-        say_notices(told_of)
+        say_notices(notices_of_files(told_of))
     return files

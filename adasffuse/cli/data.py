@@ -12,16 +12,19 @@ import shutil
 import sys
 import zipfile
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 
 from adasffuse.cli.arguments import Parser, given_path
+from adasffuse.cli.shared import ended_by
 from adasffuse.data.datasets import CATALOG, find_data_set, prepare
 from adasffuse.data.datasets.catalog import DataSet
 from adasffuse.data.datasets.download import download
-from adasffuse.files import check_outputs
+from adasffuse.files import check_outputs, real_path
 from adasffuse.images.image import ImageError
+from adasffuse.inference.results import alone_in_folder
 from adasffuse.messages import printable
-from adasffuse.process import say, say_all_notices, say_error
+from adasffuse.process import say, say_all_notices
 from adasffuse.tasks import TASKS
 
 _SHOWN = 20  # problems that are listed
@@ -52,6 +55,11 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Prepare a data set; the exit status: 0, or 1 where something is wrong with it."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
+    asked = [name for name in ("source", "root", "download", "copy", "quick") if getattr(args, name)]
+    if args.name is None and asked:
+        parser.error(f"--{asked[0]} is for one data set; name it, --list describes all")
+    if args.source is not None and args.download is not None:
+        parser.error("--source names what is there and --download fetches it; give one of them")
     try:
         if args.list or args.name is None:
             chosen = [find_data_set(args.name)] if args.name else list(CATALOG.values())
@@ -61,10 +69,13 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         if args.root is None or (args.source is None and args.download is None):
             parser.error("give --root, and --source DIR or --download DIR")
         check_outputs(folders={"--root": args.root, "--download": args.download})
-        source = args.source or _downloaded(data_set, args.download)
-        result = prepare(data_set, source, args.root, args.copy, not args.quick)
+        with ExitStack() as stack:
+            for folder in {real_path(folder) for folder in (args.download, args.root) if folder is not None}:
+                stack.enter_context(alone_in_folder(folder))
+            source = args.source or _downloaded(data_set, args.download)
+            result = prepare(data_set, source, args.root, args.copy, not args.quick)
     except (ValueError, OSError) as error:
-        return say_error(error)
+        return ended_by(error)
     for part, folder in zip(result.counts, result.folders):
         say(f"{data_set.name}: {result.counts[part]} pairs -> {printable(folder)}")
     say_all_notices(result.notices)
@@ -92,7 +103,7 @@ def described(data_set: DataSet) -> str:
 def _downloaded(data_set: DataSet, folder: Path) -> Path:
     """The folder of the downloaded and unpacked archive."""
     if not data_set.url:
-        raise ImageError(
+        raise ValueError(
             f"{data_set.name} has no plain address; download {data_set.get} by hand at {data_set.page}, unpack it and "
             "give --source"
         )

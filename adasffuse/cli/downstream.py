@@ -19,10 +19,13 @@ from adasffuse.cli.arguments import (
     add_device_option,
     add_precision_option,
     add_range_option,
+    at_least,
     given_path,
     named_values,
     ranges_of,
+    width_and_height,
 )
+from adasffuse.cli.shared import ended_by
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames, trained_on
 from adasffuse.downstream.labels import BoxRules
@@ -30,7 +33,7 @@ from adasffuse.downstream.packages import LITE0, needed
 from adasffuse.files import check_outputs
 from adasffuse.images.image import ImageError
 from adasffuse.messages import first_of, printable, told
-from adasffuse.process import Terminated, prepare_process, say, say_all_notices, say_error
+from adasffuse.process import Terminated, prepare_process, say, say_all_notices
 from adasffuse.training.lock import run_lock
 
 DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
@@ -101,10 +104,16 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "YOLO (default: imagenet where the backbone is timm's, else scratch)",
     )
     network.add_argument(
-        "--size", default="256x192", metavar="WIDTHxHEIGHT", help="size of the network's images (default: %(default)s)"
+        "--size",
+        type=_network_size,
+        default="256x192",
+        metavar="WIDTHxHEIGHT",
+        help=f"size of the network's images, multiples of {_MULTIPLE} (default: %(default)s)",
     )
     budget = parser.add_argument_group("budget")
-    budget.add_argument("--seeds", type=int, default=3, help="number of runs per kind of image (default: %(default)s)")
+    budget.add_argument(
+        "--seeds", type=at_least(1), default=3, help="number of runs per kind of image (default: %(default)s)"
+    )
     budget.add_argument("--epochs", type=int, default=10, help="passes over the training frames (default: %(default)s)")
     budget.add_argument("--batch", type=int, default=8, help="frames per step (default: %(default)s)")
     budget.add_argument(
@@ -117,7 +126,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add_device_option(running)
     add_precision_option(running)
     running.add_argument(
-        "--jobs", type=int, default=1, help="number of runs at a time, which share the cores (default: %(default)s)"
+        "--jobs",
+        type=at_least(1),
+        default=1,
+        help="number of runs at a time, which share the cores (default: %(default)s)",
     )
     running.add_argument(
         "--applied",
@@ -126,7 +138,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="kind whose networks are also scored on all other kinds, or none (default: %(default)s)",
     )
     running.add_argument(
-        "--drawn", type=int, default=4, help="number of test frames that are drawn (default: %(default)s)"
+        "--drawn", type=at_least(0), default=4, help="number of test frames that are drawn (default: %(default)s)"
     )
     return parser
 
@@ -154,7 +166,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         with inference.join_ranks() as ranks:
             return _run(args, ranks)
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
-        return say_error(error)
+        return ended_by(error)
 
 
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
@@ -226,8 +238,6 @@ def _experiment(
         raise ValueError(f"--applied {args.applied}: not among --modalities ({', '.join(names)}), nor 'none'")
     if args.equal_classes and args.task == "detect":
         raise ValueError("--equal_classes is for --task segment")
-    if args.seeds < 1 or args.jobs < 1 or args.drawn < 0:
-        raise ValueError("--seeds and --jobs are at least 1, --drawn at least 0")
     from adasffuse.device import pick_device, pick_precision  # here: arguments are read without PyTorch
 
     device = pick_device(args.device)
@@ -235,7 +245,6 @@ def _experiment(
     own_backbone = model in ("fpn", "unet", "fcos", "retinanet")
     rate = _LEARNING_RATE[args.task] if args.learning_rate is None else args.learning_rate
     budget = downstream.Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
-    size = _size(args.size)
     groups = named_values(args.groups, "--groups", 'NAME=PATTERN, e.g. night="*N"', taken=[downstream.ALL])
     others = others_of(args, args.task, classes)
     if groups.keys() & others.keys():
@@ -267,7 +276,7 @@ def _experiment(
         model=model,
         backbone=args.backbone,
         weights=args.weights or ("imagenet" if own_backbone else "scratch"),
-        size=size,
+        size=args.size,
         budget=budget,
         seeds=tuple(range(args.seeds)),
         groups=groups,
@@ -328,16 +337,11 @@ def _mended(found: FrameSet) -> list[str]:
     return [f"{len(mended)} boxes were mended, {mended[0]} for one"] if mended else []
 
 
-def _size(text: str) -> tuple[int, int]:
+def _network_size(text: str) -> tuple[int, int]:
     """Height and width of WIDTHxHEIGHT."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise ValueError(f"--size is WIDTHxHEIGHT, e.g. 320x256, got {text!r}")
-    width, height = map(int, parts)
-    if min(width, height) < _MULTIPLE or width % _MULTIPLE or height % _MULTIPLE:
-        raise ValueError(f"--size {text}: both sides are multiples of {_MULTIPLE}")
-    if max(width, height) > _LARGEST:
-        raise ValueError(f"--size {text}: both sides are at most {_LARGEST}")
+    width, height = width_and_height(text)
+    if width % _MULTIPLE or height % _MULTIPLE or max(width, height) > _LARGEST:
+        raise argparse.ArgumentTypeError(f"{text}: both sides are multiples of {_MULTIPLE}, {_LARGEST} at most")
     return height, width
 
 

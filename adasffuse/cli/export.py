@@ -21,11 +21,13 @@ from adasffuse.cli.arguments import (
     add_keep_brightness_option,
     add_no_people_option,
     add_size_option,
+    at_least,
     given_path,
 )
+from adasffuse.cli.shared import ended_by
 from adasffuse.files import check_outputs, remove_abandoned
 from adasffuse.messages import not_written, printable
-from adasffuse.process import say, say_error
+from adasffuse.process import say
 from adasffuse.tasks import TASKS
 
 
@@ -36,6 +38,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     network.add_argument(
         "--task",
         required=True,
+        type=str.lower,
         choices=TASKS,
         help="task, which fixes the kinds of the sources and where the colour comes from",
     )
@@ -43,7 +46,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     network.add_argument("--weights", metavar="NAME", help="other weights: a file, a run's folder or a released name")
     add_no_people_option(network)
     add_keep_brightness_option(network)
-    network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (default: %(default)s)")
+    network.add_argument(
+        "--sources", type=at_least(2), default=2, metavar="N", help="number of sources (default: %(default)s)"
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--format", choices=EXPORT_FORMATS, help="format of the file (default: what --output ends with)"
@@ -64,8 +69,6 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Export as the arguments say; the exit status: 0, 1 after an error."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
-    if args.sources < 2:
-        parser.error(f"--sources must be 2 or more, got {args.sources}")
     if args.no_people and args.task != "ivf":
         parser.error(f"--no_people is for infrared + visible, --task ivf, this is {args.task}")
     if args.keep_brightness and not TASKS[args.task].equally_bright:
@@ -103,9 +106,9 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             say(f"{printable(name)} for {args.task}, {args.sources} sources; this takes minutes")
         differences = WRITERS[form](path, export, tell)
     except OSError as error:
-        return say_error(ValueError(not_written(path, error)), args.json)
+        return ended_by(OSError(not_written(path, error)), args.json)
     except (ValueError, ExportError) as error:
-        return say_error(error, args.json)
+        return ended_by(error, args.json)
     if args.json:
         described = export.describe()
         say(json.dumps({"ok": True, "file": str(path), "differences": differences, "description": described}))

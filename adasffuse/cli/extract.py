@@ -13,15 +13,17 @@ from pathlib import Path
 import tifffile
 
 from adasffuse.cli.arguments import Parser, given_path
+from adasffuse.cli.shared import ended_by
 from adasffuse.files import check_outputs, real_path, remove_abandoned, replacing_all
 from adasffuse.images.flir import read_shot
 from adasffuse.images.folders import images_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.write import write_image
+from adasffuse.inference.results import alone_in_folder
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.messages import printable
-from adasffuse.process import say, say_error
+from adasffuse.process import say
 
 _SUFFIXES = (".jpg", ".jpeg")
 
@@ -48,20 +50,21 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             check_outputs(folders={"-o": folder})
         places = {path: (folders[0] / f"{path.stem}.tif", folders[1] / f"{path.stem}.png") for path in files}
         remove_abandoned(place for pair in places.values() for place in pair)
-        for path, (celsius, photograph) in places.items():
-            try:
-                shot = read_shot(path)
-            except ImageError as error:
-                failed.append(str(error))
-                continue
-            with replacing_all() as new:
-                _write_celsius(shot.celsius, new(celsius))
-                if shot.photograph is not None:
-                    write_image(new(photograph), shot.photograph)
-            written += 1
-            photographs += shot.photograph is not None
+        with alone_in_folder(args.out):
+            for path, (celsius, photograph) in places.items():
+                try:
+                    shot = read_shot(path)
+                except ImageError as error:
+                    failed.append(str(error))
+                    continue
+                with replacing_all() as new:
+                    _write_celsius(shot.celsius, new(celsius))
+                    if shot.photograph is not None:
+                        write_image(new(photograph), shot.photograph)
+                written += 1
+                photographs += shot.photograph is not None
     except (ValueError, OSError) as error:
-        return say_error(error)
+        return ended_by(error)
     for line in few_of_each(("", reason) for reason in failed):
         say(f"  failed: {printable(line)}", sys.stderr)
     counts = f"{written} files with temperatures, {photographs} with a photograph, {len(failed)} failed"

@@ -24,6 +24,7 @@ from adasffuse.cli.arguments import (
     fuser_from,
     given_path,
     ranges_of,
+    refuse_pairing_options,
     refuse_palette_of_ct,
     words_of_source,
 )
@@ -35,7 +36,8 @@ from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneError, SceneFolder, SceneProblem, find_scenes
-from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, is_tree, tree_below
+from adasffuse.images.patterns import is_tree
+from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, tree_below
 from adasffuse.images.volumes import holds_volumes, is_volume, stem_of, volumes_of
 from adasffuse.inference.work import (
     RESULT_SUFFIXES,
@@ -249,7 +251,7 @@ def _fuse_volumes(args: argparse.Namespace, given: Given | None, ranks: inferenc
     count = len(args.sources if given is None else given.paths)
     if count != 2:
         raise ValueError(f"volumes are fused two at a time, got {count}")
-    of_folders = [name for name in ("resume", "pattern_a", "pattern_b") if getattr(args, name)]
+    of_folders = [name for name in ("resume", "pattern_a", "pattern_b", "within") if getattr(args, name)]
     if given is None and of_folders:
         raise ValueError(f"--{of_folders[0]} is for folders of volumes")
     work = work_of_volumes(args.sources, args.out) if given is None else _find_work(args, given, volumes=True)
@@ -315,11 +317,12 @@ def find_given(args: argparse.Namespace) -> Given:
 
     Raises:
         ImageError: nothing is there, or a video; files and folders are mixed; or there are more than two files.
+        ValueError: an option, or a pattern, does not suit what is given.
     """
     patterns = [args.pattern_a, args.pattern_b]
     if any(map(is_tree, args.sources)):
         if any(patterns) or len(args.sources) < 2:
-            raise ImageError(
+            raise ValueError(
                 f"{next(filter(is_tree, args.sources))} is a pattern; give one for each source, and no other"
             )
         return Given(tuple(args.sources), (None,) * len(args.sources), files=False, tree=find_groups(args.sources))
@@ -328,11 +331,11 @@ def find_given(args: argparse.Namespace) -> Given:
         option = patterns[number] if number < 2 else None
         if not path.exists() and any(sign in str(path) for sign in _MAGIC):
             if not _is_pattern(path.name) or (any(s in str(path.parent) for s in _MAGIC) and not path.parent.is_dir()):
-                raise ImageError(
+                raise ValueError(
                     f"{path}: a pattern has one '*', in the name of the files, and no other sign of {_MAGIC}"
                 )
             if option:
-                raise ImageError(f"{path} is a pattern itself; leave --pattern_{'ab'[number]} out")
+                raise ValueError(f"{path} is a pattern itself; leave --pattern_{'ab'[number]} out")
             path, option = path.parent, path.name
         if not path.exists():
             raise ImageError(f"{path}: no such file or folder")
@@ -341,7 +344,10 @@ def find_given(args: argparse.Namespace) -> Given:
         paths.append(path)
         found.append(option)
     if len(paths) == 1:
-        return _given_by_one(paths[0], found[0], patterns[1])
+        given = _given_by_one(paths[0], found[0], patterns[1])
+        if given.camera and (given.files or args.within is not None):
+            refuse_pairing_options(args)
+        return given
     folders = [path.is_dir() for path in paths]
     if any(folders) and not all(folders):
         file, folder = paths[folders.index(False)], paths[folders.index(True)]
@@ -353,8 +359,7 @@ def find_given(args: argparse.Namespace) -> Given:
             f'got {len(paths)} files; quote patterns ("cam/*.png") so that the shell leaves them alone, give two '
             "folders, or fuse a stack with adasffuse stack"
         )
-    if any(found):
-        raise ImageError("--pattern_a and --pattern_b are for folders; two files are a pair whatever they are called")
+    refuse_pairing_options(args)
     return Given(tuple(paths), tuple(found), files=True)
 
 
@@ -370,8 +375,6 @@ def _given_by_one(place: Path, pattern: str | None, other: str | None) -> Given:
                 f"{place} is one file; give two files, two folders, or a folder and two patterns; only a FLIR "
                 "radiometric JPEG is a pair by itself"
             )
-        if pattern or other:
-            raise ImageError("--pattern_a and --pattern_b are for folders; one file is a pair as it is")
         return Given((place, place), (None, None), files=True, camera=True)
     if not (pattern or other):
         sets = _source_folders(place)
@@ -525,10 +528,10 @@ def _find_work(args: argparse.Namespace, given: Given, volumes: bool = False) ->
     """The scenes of folders; errors as `find_work`."""
     if given.tree is not None:
         return work_of_groups(
-            SceneFolder(" + ".join(map(str, given.paths)), given.paths), *given.tree, args.out, volumes
+            SceneFolder(" + ".join(map(str, given.paths)), given.paths), *given.tree, args.out, volumes, args.within
         )
     name = " + ".join(dict.fromkeys(name_of(path) for path in given.paths))
-    return find_work(SceneFolder(name, given.paths), args.out, given.patterns, volumes)
+    return find_work(SceneFolder(name, given.paths), args.out, given.patterns, volumes, args.within)
 
 
 def _check_places(args: argparse.Namespace, work: Work) -> None:

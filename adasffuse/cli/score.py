@@ -2,18 +2,21 @@
 
   adasffuse score ir vis a=results/a b=results/b --metrics all --csv s.csv
   adasffuse score ir/7.png vis/7.png fused.png
+  adasffuse score "data/*/pet" "data/*/mri" fused                a folder for each scene, as of 'adasffuse fuse'
   adasffuse score --root_path data/test --dataset IVF --fused ours=results/IVF --baselines average,gff
   adasffuse score --explain VIFF
 
 An image that is missing or damaged is named and left out; means and ranks are over the images that all methods have.
 python test_fusion_metrics.py takes the same arguments.
 
-Exit status: 0, or 1 where nothing could be scored, a method has no image at all or a file could not be written.
+Exit status: 0, or 1 where nothing could be scored, a method has no image at all or a file could not be written; 2
+impossible arguments.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
@@ -22,27 +25,30 @@ from adasffuse.cli.arguments import (
     add_results_range_option,
     add_source_options,
     add_truth_options,
+    at_least,
     check_truth_options,
     given_path,
     in_other_order,
     listed,
     ranges_of,
+    refuse_pairing_options,
     results_ranges,
     split_patterns,
     task_by_names,
     thermal_by_names,
 )
+from adasffuse.cli.shared import ended_by
 from adasffuse.files import check_outputs, name_of, write_text
 from adasffuse.images.dataset_folders import scene_folders
-from adasffuse.images.patterns import folder_and_pattern
 from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.inference.results import alone_in_folder
 from adasffuse.messages import not_written
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.conventions import AGAINST_TRUTH, find_metric, scores_beside
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.metrics.plots import figures, save_plots
-from adasffuse.process import say, say_error, say_notices
+from adasffuse.process import say, say_notices
 from adasffuse.tasks import find_task
 
 _REPORTS = {
@@ -99,7 +105,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="score R, G and B of coloured results and take the mean, as VIFB does",
     )
-    how.add_argument("--workers", type=int, metavar="N", help="number of processes (default: all cores)")
+    how.add_argument("--workers", type=at_least(1), metavar="N", help="number of processes (default: all cores)")
     how.add_argument(
         "--cache",
         type=Path,
@@ -129,8 +135,6 @@ def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Name
     elif not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
         parser.error("give either A and B, or --source_a and --source_b, or --root_path and --dataset")
     split_patterns(args, "source_a", "source_b")
-    if args.workers is not None and args.workers < 1:
-        parser.error(f"--workers must be 1 or more, got {args.workers}")
     for name in _REPORTS:
         path = getattr(args, name)
         if path is not None and path.suffix.lower() in IMAGE_SUFFIXES:
@@ -152,12 +156,13 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         check_outputs({f"--{name}": getattr(args, name) for name in _REPORTS}, {"--plots": args.plots})
         if args.plots:
             figures()  # missing libraries are found out before the work, not after it
-        table = score(args)
+        with alone_in_folder(args.plots) if args.plots else nullcontext():
+            table = score(args)
+            if args.cache is None and not args.no_cache:
+                table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")
+            written = write_reports(table, args)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        return say_error(error)
-    if args.cache is None and not args.no_cache:
-        table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")
-    written = write_reports(table, args)
+        return ended_by(error)
     say_notices(table.notices)
     say(table.text() if table.rows else "\n".join(table.notes()))
     for method in table.empty_methods:
@@ -200,6 +205,8 @@ def score(args: argparse.Namespace) -> ScoreTable:
             names = ", ".join(folder.name for folder in folders)
             raise ValueError(f"{args.dataset} holds several sets; choose one of them as --dataset: {names}")
         source_a, source_b = folders[0].folders
+    if source_a.is_file() and source_b.is_file():
+        refuse_pairing_options(args)
     if args.boxes is not None and in_other_order(source_a, source_b, (args.pattern_a, args.pattern_b)):
         raise ValueError(
             f"--boxes: targets are judged by source A, the infrared image, but {source_a} and {source_b} are called as "
@@ -229,6 +236,7 @@ def score(args: argparse.Namespace) -> ScoreTable:
         thermal=thermal_by_names(source_a, source_b, (args.pattern_a, args.pattern_b)),
         range_fused=results_ranges(args.range_fused, fused),
         range_reference=args.range_reference,
+        within=args.within,
     )
 
 
@@ -273,12 +281,17 @@ def methods(fused: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in fused:
         name, path = _named_path(text)
-        name = name or (path.stem if path.is_file() else name_of(folder_and_pattern(path)[0]))
+        name = name or (path.stem if path.is_file() else name_of(_folder_of(path)))
         if name in found:
             kind = "FILE" if path.is_file() else "DIR"
             raise ValueError(f"two results are called {name!r}: {found[name]} and {path}; name them NAME={kind}")
         found[name] = path
     return found
+
+
+def _folder_of(place: Path) -> Path:
+    """The folder of results, or, of a pattern, the last one before its first '*'."""
+    return place if "*" not in str(place) or place.exists() else _folder_of(place.parent)
 
 
 def _named_path(text: str) -> tuple[str, Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adasffuse import inference
 from adasffuse.images.frame_folders import FrameFolder, list_frames
-from adasffuse.images.frames import DEFAULT_RATE, Frame, StartError, VideoFile
+from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameError, StartError, VideoFile
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -36,7 +36,7 @@ def open_sequences(
     """Both sources, `args.a` and `args.b`, each a video file or a folder of frames, read as the options say.
 
     Args:
-        args: holds a, b, pattern_a, pattern_b, no_data_a, no_data_b, fps, start_a and start_b.
+        args: holds a, b, pattern_a, pattern_b, within, no_data_a, no_data_b, fps, start_a and start_b.
         ranges: per source what `range_of` returns.
         thermal: per source whether it is thermal.
         shortest, gaps: as in `list_frames`.
@@ -62,14 +62,17 @@ def open_sequences(
     for option, given in (("range_frames", range_frames), ("allow_gaps", gaps)):
         if given and not folders:
             raise ValueError(f"--{option} is for folders of frames, and both sources are videos")
+    if args.within is not None and len(folders) < 2:
+        raise ValueError("--within pairs the frames of two folders; a video says the times of its frames itself")
     if range_frames and not any(ranges[k] is not None and ranges[k].kind != "fixed" for k in folders):
         raise ValueError("--range_frames says which frames --range_a and --range_b measure: 'folder' or percentages")
     rate = args.fps or (videos[0].rate if videos else DEFAULT_RATE)
     if folders:
-        listed = list_frames([paths[k] for k in folders], [patterns[k] for k in folders], shortest, gaps)
+        listed = list_frames([paths[k] for k in folders], [patterns[k] for k in folders], shortest, gaps, args.within)
         say_all_notices(listed.notices, sys.stderr)
         if listed.left_out:
-            say(f"notice: {listed.left_out} frames without partner are left out", sys.stderr)
+            frames = "1 frame" if listed.left_out == 1 else f"{listed.left_out} frames"
+            say(f"notice: {frames} without partner left out", sys.stderr)
         for k, column in zip(folders, listed.columns):
             how = (rate, ranges[k], no_data[k], thermal[k], range_frames, starts[k], f"--range_{'ab'[k]}")
             with _naming_start("ab"[k], starts[k]):
@@ -114,22 +117,22 @@ def calibrate_sequences(
     Raises:
         AlignmentError: as `calibrate`; the message says what may help.
     """
-    pairs = inference.FramePairs(a, b)
+    damage: list[str] = []
 
     def images() -> Iterator[tuple[str, Image, Image]]:
-        for first, second in inference.spread_pairs(pairs, FRAMES):
-            see(first, second)
-            yield second.name, first.image, second.image
+        try:
+            for first, second in inference.spread_pairs(a, b, FRAMES):
+                see(first, second)
+                yield second.name, first.image, second.image
+        except FrameError as error:
+            damage.append(str(error))
 
     try:
         found = calibrate(images(), method, measure)
     except AlignmentError as error:
         together = "; do both start at the same time? --start_a or --start_b skips what one has before the other"
-        damage = f"; {pairs.damage}" if pairs.damage else ""
-        raise AlignmentError(f"{error}{damage}{together}{inference.rate_hint(a, b)}") from error
-    if pairs.damage:
-        found = replace(found, failed=(*found.failed, ("further frames", pairs.damage)))
-    return found
+        raise AlignmentError("; ".join([str(error), *damage]) + together + inference.rate_hint(a, b)) from error
+    return replace(found, failed=(*found.failed, *(("further frames", reason) for reason in damage)))
 
 
 def calibration_text(found: Calibration) -> str:

@@ -14,7 +14,7 @@ from adasffuse.process import say, say_error
 def run_shared(
     work: Callable[[inference.Ranks], int], as_json: bool = False, advice: Callable[[Exception], str] = lambda error: ""
 ) -> int:
-    """Do the work together with the processes that torchrun has started, if it has; the exit status, 1 after an error.
+    """Do the work together with the processes that torchrun has started, if it has; the exit status, see `status_of`.
 
     A result that could not be saved is told by every process, since it may be this one's disk.
 
@@ -29,7 +29,22 @@ def run_shared(
             if ranks.main or isinstance(error, SaveError):
                 say_error(error, ranks.main and as_json, advice(error))
             ranks.leave(failed=True)
-            return 1
+            return status_of(error)
+
+
+def status_of(error: Exception) -> int:
+    """The exit status of a command that an error ends: 2 where its arguments make no sense, else 1.
+
+    For the former the package raises ValueError itself; errors of files, images, weights and so on have classes of
+    their own.
+    """
+    return 2 if type(error) is ValueError else 1
+
+
+def ended_by(error: Exception, as_json: bool = False, advice: str = "") -> int:
+    """`say_error`; the exit status is `status_of` the error."""
+    say_error(error, as_json, advice)
+    return status_of(error)
 
 
 def say_few(heading: str, said: Iterable[tuple[str, str]]) -> None:

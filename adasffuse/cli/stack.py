@@ -33,7 +33,7 @@ from adasffuse.files import check_outputs, name_of, real_path
 from adasffuse.images.folders import ignored, images_of, in_order, other_files
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
-from adasffuse.images.metadata import lost_place, read_metadata
+from adasffuse.images.metadata import exposure_bias, lost_place, read_metadata
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.pairs import Scene, SceneFolder
 from adasffuse.inference.journal import stamps
@@ -67,6 +67,8 @@ Images are read one after the other, so memory does not grow with their number.
 """
 EPILOG = """Exit status: 0 everything was fused, 1 something failed and is named, 2 impossible arguments.
 Several processes share several stacks: torchrun --nproc_per_node 4 -m adasffuse stack STACKS -o OUT --task TASK."""
+
+_SAME_EXPOSURE = 0.25  # EV: cameras count in thirds
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -284,7 +286,7 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     if not files:
         _refuse_to_add(args.out, places, one_file)
     if one_file and len(scenes) > 1:
-        raise ImageError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
+        raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices
@@ -329,7 +331,7 @@ def _listed(place: Path) -> list[Path]:
     found = sorted(place.parent.glob(place.name)) if "*" in place.name else []
     found = [path for path in found if not path.name.startswith(".")]
     if not found and "*" in str(place.parent):
-        raise ImageError(
+        raise ValueError(
             f"{place}: a pattern is for the files of one folder; for those of many folders give the folder that holds "
             f"them, and --pattern {shlex.quote(place.name)}"
         )
@@ -371,6 +373,8 @@ def _stacks_of(
             f"{one} and {other.name} are called alike, as one image in two formats; take one of them, in all folders, "
             f"by --pattern {shlex.quote('*' + one.suffix)} or --pattern {shlex.quote('*' + other.suffix)}"
         )
+    elif number and (lost := _lost_shot(images, number)):
+        reason = lost
     elif number and len(images) % number:
         reason = (
             f"the {len(images)} images of {images[0].parent} are not a whole number of stacks of {number} "
@@ -383,6 +387,29 @@ def _stacks_of(
         return [Scene(name, tuple(images))]
     failed.append((name, f"{reason}; {remark}" if remark else reason))
     return []
+
+
+def _lost_shot(images: Sequence[Path], number: int) -> str:
+    """Where the exposures of brackets of `number` images, as EXIF states them, do not go on as they began; '' nowhere.
+
+    They are compared with the first one of each bracket: scenes may be exposed differently as a whole.
+    """
+    try:
+        biases = [exposure_bias(path) for path in images]
+    except ImageError:  # a file that cannot be read; its stack fails
+        return ""
+    if None in biases:
+        return ""
+    stacks = [biases[start : start + number] for start in range(0, len(biases), number)]
+    for place, stack in enumerate(stacks):
+        if any(abs((one - stack[0]) - (other - biases[0])) > _SAME_EXPOSURE for one, other in zip(stack, biases)):
+            here, first = (", ".join(f"{bias:+.1f}" for bias in one) for one in (stack, stacks[0]))
+            return (
+                f"{images[place * number]} and what follows it were exposed by {here} EV, the first {number} images by "
+                f"{first} (--images_per_stack): shots are missing there or before, or images of other stacks are among "
+                "them; take the images of incomplete stacks out, or fuse each scene by itself"
+            )
+    return ""
 
 
 def _called_alike(images: Sequence[Path]) -> tuple[Path, Path] | None:

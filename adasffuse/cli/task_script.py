@@ -27,7 +27,7 @@ from adasffuse.cli.arguments import (
     refuse_palette_of_ct,
     words_of_source,
 )
-from adasffuse.cli.shared import run_shared, say_few
+from adasffuse.cli.shared import run_shared, say_few, status_of
 from adasffuse.files import check_outputs
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
@@ -78,7 +78,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(task_id: str, argv: list[str] | None = None) -> int:
-    """Fuse and score as the arguments say; the exit status: 0, or 1 where anything failed.
+    """Fuse and score as the arguments say; the exit status: 0, 1 where anything failed, or 2, see `status_of`.
 
     Started by torchrun, all processes share each folder, and the first one reports.
     """
@@ -96,11 +96,11 @@ def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
     check_outputs(folders={"--save_dir": args.save_dir})
     dataset, aligner = _dataset(task, args.dataset), aligner_from(args, task.id)
     fuser = fuser_from(args, task.id)
-    failed = False
+    status = 0
     for folder, save_dir in _jobs(task, dataset, args, ranks):
         try:
             report = _fuse(fuser, folder, save_dir, ranges, args, ranks, aligner)
-            failed |= bool(report.failed)
+            status = max(status, int(bool(report.failed)))
             if report.fused and ranks.main and aligner is not None and not args.no_scores:
                 say(f"{report.name}: no scores, the sources as stored are not aligned; {SCORING_ALIGNED}")
             elif report.fused and ranks.main and args.palette != PALETTES[0] and not args.no_scores:
@@ -113,8 +113,8 @@ def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
         except (ValueError, OSError) as error:  # the other subsets are fused all the same
             if ranks.main:
                 say_error(error, advice=_advice(error))
-            failed = True
-    return int(failed)
+            status = max(status, status_of(error))
+    return status
 
 
 def score(
@@ -211,6 +211,7 @@ def _fuse(
         ranges=ranges,
         no_data=(args.no_data_a, args.no_data_b),
         patterns=(args.pattern_a, args.pattern_b),
+        within=args.within,
         depth=args.depth,
         stretch=args.stretch,
         align=aligner,
@@ -247,7 +248,7 @@ def _jobs(task: Task, dataset: str, args: argparse.Namespace, ranks: inference.R
         return [(folder, args.save_dir / folder.name) for folder in folders]
     if args.A_dir is not None and args.B_dir is not None:
         return [(SceneFolder(dataset, (args.A_dir, args.B_dir)), args.save_dir / dataset)]
-    for option in ("A_dir", "B_dir", "dataset", "pattern_a", "pattern_b"):
+    for option in ("A_dir", "B_dir", "dataset", "pattern_a", "pattern_b", "within"):
         if getattr(args, option) is not None:
             raise ValueError(
                 f"--{option} needs --root_path, or both --A_dir and --B_dir; without any of them the samples are fused"

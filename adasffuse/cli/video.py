@@ -20,6 +20,7 @@ from adasffuse.cli.arguments import (
     ReportingParser,
     add_fusing_options,
     add_source_options,
+    at_least,
     complete_sources,
     fuser_from,
     given_path,
@@ -36,7 +37,7 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.cli.shared import failures
+from adasffuse.cli.shared import ended_by, failures
 from adasffuse.files import check_outputs
 from adasffuse.images.frame_folders import FrameFolder
 from adasffuse.images.frames import DEFAULT_RATE, is_video_name
@@ -46,7 +47,7 @@ from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.video_writing import DEFAULT_QUALITY
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.messages import printable
-from adasffuse.process import say, say_all_notices, say_error
+from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS, AlignmentError
 from adasffuse.tasks import TASKS, find_task, guess_task
@@ -64,6 +65,7 @@ DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, o
 B leads: the result has its frame times and its sound; A gives its nearest frame in time.  Two folders go by names.
 Where one began to record earlier, --start_a or --start_b skips its beginning.
 """
+_OF_FILES = ("start_a", "start_b", "pattern_a", "pattern_b", "within", "fps", "range_frames", "shortest", "allow_gaps")
 _ADDRESS = re.compile(r"[A-Za-z]{2,}:/")  # of a stream; a path has lost one of the slashes
 
 
@@ -95,12 +97,15 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     )
     sources = parser.add_argument_group("sources")
     sources.add_argument(
-        "--task", choices=tuple(TASKS), help="what is fused (default: what the names say, such as ir and vis, else ivf)"
+        "--task",
+        type=str.lower,
+        choices=TASKS,
+        help="what is fused (default: what the names say, such as ir and vis, else ivf)",
     )
     add_source_options(parser, sources)
     sources.add_argument(
         "--range_frames",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="number of frames of a folder, from the first, that --range_a and --range_b measure (default: all)",
@@ -172,7 +177,7 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
             return _show(a, b, args)
         return _write(a, b, args)
     except (ValueError, OSError) as error:
-        return say_error(error, args.json)
+        return ended_by(error, args.json)
 
 
 def _impossible(args: argparse.Namespace) -> str:
@@ -187,8 +192,9 @@ def _impossible(args: argparse.Namespace) -> str:
             return "cameras need --show, or -o OUT.mp4 to record what they see, or both"
         if args.align != "none":
             return "--align is for files; record both cameras, and give --calibration FILE of 'adasffuse align --save'"
-        if args.start_a or args.start_b:
-            return "--start_a and --start_b are for files; cameras give what they see now"
+        for option in _OF_FILES:
+            if getattr(args, option):
+                return f"--{option} is for files; cameras give what they see now"
         if args.dry_run or (args.output is not None and not is_video_name(args.output)):
             return "--dry_run does not go with cameras" if args.dry_run else "what cameras show is written to a video"
         if args.seconds is not None and not 0 < args.seconds < float("inf"):
@@ -212,8 +218,8 @@ def _impossible(args: argparse.Namespace) -> str:
         return f"a folder of frames has no sound; --audio {args.audio} needs a video, -o FILE.mp4"
     if not 0 <= args.quality <= 51:
         return f"--quality lies in 0..51, got {args.quality}"
-    if args.range_frames < 0:
-        return f"--range_frames is a number of frames, got {args.range_frames}"
+    if args.output is not None and not is_video_name(args.output) and args.quality != DEFAULT_QUALITY:
+        return f"--quality {args.quality} is of a video, -o FILE.mp4; the frames of a folder are lossless"
     return ""
 
 

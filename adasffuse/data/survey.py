@@ -89,7 +89,11 @@ class Survey:
 
 
 def survey_folders(
-    folders: Sequence[Path], name: str, task: Task | None = None, patterns: Sequence[str | None] | None = None
+    folders: Sequence[Path],
+    name: str,
+    task: Task | None = None,
+    patterns: Sequence[str | None] | None = None,
+    within: float | None = None,
 ) -> Survey:
     """Survey all images of one folder, or of the folders of several sources.
 
@@ -97,11 +101,11 @@ def survey_folders(
         folders: one per source, or a single folder of images.
         name: name of the survey.
         task: task of the sources, if known.
-        patterns: as in `adasffuse.images.pairs.find_scenes`.
+        patterns, within: as in `adasffuse.images.pairs.find_scenes`.
     Raises:
         ImageError: a folder is missing or holds no image, or no file has a partner.
     """
-    scenes, problems = find_scenes(folders, patterns)
+    scenes, problems = find_scenes(folders, patterns, within=within)
     survey = Survey(name, task, [], scenes)
     survey.problems += [problem.reason for problem in problems if not problem.harmless]
     survey.notices += [problem.reason for problem in problems if problem.harmless]

@@ -32,6 +32,7 @@ from adasffuse.downstream.packages import needed
 from adasffuse.downstream.samples import Sample, Samples
 from adasffuse.downstream.yolo import YOLO_WEIGHTS, detect_yolo, is_yolo, train_yolo
 from adasffuse.files import replacing, write_text
+from adasffuse.images.image import ImageError
 from adasffuse.inference.journal import stamps
 
 ALL = "all"  # the group of all frames
@@ -315,7 +316,7 @@ def found_boxes(experiment: Experiment, run: Run) -> dict[str, list[Detection]]:
             for stem, some in json.loads(path.read_text(encoding="utf-8")).items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged detections ({error}); remove its folder to make this run anew") from error
+        raise ImageError(f"{path}: damaged detections ({error}); remove its folder to make this run anew") from error
 
 
 @torch.no_grad()

@@ -54,7 +54,7 @@ class Frame:
     def pair(self) -> tuple[Path, Path]:
         """Its infrared and its visible image; raises ValueError where one is missing."""
         if not {"infrared", "visible"} <= self.images.keys():
-            raise ValueError(f"{self.stem}: has no infrared or no visible image; both are needed")
+            raise ImageError(f"{self.stem}: has no infrared or no visible image; both are needed")
         return self.images["infrared"], self.images["visible"]
 
 

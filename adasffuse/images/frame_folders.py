@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +21,7 @@ from adasffuse.images.notices import pick_evenly
 from adasffuse.images.pairs import SceneError, find_scenes
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image, upright
+from adasffuse.images.times import time_in
 
 _LOOKED_AT = 16  # frames of a folder among which a border without data is looked for
 
@@ -101,20 +102,33 @@ class FrameFolder:
             FrameError: a file cannot be read or has another size; those before it have been given.
         """
         palettes = SteadyPalette()
-        for number, path in enumerate(self.paths):
-            called = f"frame {self._before + number + 1} of {self.path}"
-            try:
-                image = self._read(path, palettes)
-            except ImageError as error:
-                raise FrameError(f"{called}: {error}") from error
-            height, width = image.pixels.shape[:2]
-            if (height, width) != (self.height, self.width):
-                raise FrameError(
-                    f"{called}: {path.name} has {width}x{height} pixels, those before it {self.width}x{self.height}"
-                )
-            notices = tuple(f"{self.path}: {notice.removeprefix(f'{path}: ')}" for notice in image.notices)
-            image = replace(image, notices=notices)
-            yield Frame(path.stem, number / self.rate, number, self._without_border(image))
+        for number in range(len(self.paths)):
+            yield self._frame(number, palettes)
+
+    def frames_near(self, times: Iterable[Fraction]) -> Iterator[Frame]:
+        """As `VideoFile.frames_near`; only the files of these frames are read."""
+        palettes = SteadyPalette()
+        for seconds in times:
+            number = math.floor(seconds * self.rate + Fraction(1, 2))
+            if seconds * self.rate >= len(self.paths):
+                return
+            yield self._frame(min(number, len(self.paths) - 1), palettes)
+
+    def _frame(self, number: int, palettes: FindPalette) -> Frame:
+        """The frame of a file; errors as of iterating."""
+        path, called = self.paths[number], f"frame {self._before + number + 1} of {self.path}"
+        try:
+            image = self._read(path, palettes)
+        except ImageError as error:
+            raise FrameError(f"{called}: {error}") from error
+        height, width = image.pixels.shape[:2]
+        if (height, width) != (self.height, self.width):
+            raise FrameError(
+                f"{called}: {path.name} has {width}x{height} pixels, those before it {self.width}x{self.height}"
+            )
+        notices = tuple(f"{self.path}: {notice.removeprefix(f'{path}: ')}" for notice in image.notices)
+        image = self._without_border(replace(image, notices=notices))
+        return Frame(path.stem, number / self.rate, number, image)
 
     def _read(self, path: Path, find_palette: FindPalette = palette_of) -> Image:
         """The image of a file; its border is judged for all files at once."""
@@ -160,20 +174,25 @@ class FrameList:
 
 
 def list_frames(
-    folders: Sequence[Path], patterns: Sequence[str | None], shortest: bool = False, gaps: bool = False
+    folders: Sequence[Path],
+    patterns: Sequence[str | None],
+    shortest: bool = False,
+    gaps: bool = False,
+    within: float | None = None,
 ) -> FrameList:
     """Frames of one folder, or of two whose files of equal names belong together, in the order of their numbers.
 
     Args:
-        folders, patterns: as in `adasffuse.images.pairs.find_scenes`.
+        folders, patterns, within: as in `adasffuse.images.pairs.find_scenes`.
         shortest: frames without partner at either end are left out.
         gaps: numbers may be missing in the middle.
     Raises:
         ImageError: no frames, a frame without partner, or numbers that are missing: those that are there are not
             equally far apart.
     """
-    scenes, problems = find_scenes(folders, patterns)
-    scenes = sorted(scenes, key=lambda scene: in_order(scene.stem))
+    scenes, problems = find_scenes(folders, patterns, within=within)
+    order = in_order if within is None else _order_in_time
+    scenes = sorted(scenes, key=lambda scene: order(scene.stem))
     duplicate = next((problem for problem in problems if problem.kind == "duplicate"), None)
     if duplicate:
         raise SceneError(duplicate.reason)
@@ -181,16 +200,22 @@ def list_frames(
         raise SceneError(f"no frame of {folders[0]} has a partner in {folders[-1]}")
     names = [scene.stem for scene in scenes]
     alone = [problem for problem in problems if problem.kind == "unpaired"]
-    first, last = in_order(names[0]), in_order(names[-1])
+    first, last = order(names[0]), order(names[-1])
     for problem in alone:
-        if first < in_order(problem.name) < last and not gaps:
+        if first < order(problem.name) < last and not gaps:
             raise SceneError(f"{problem.reason}; --allow_gaps fuses the frames that both have")
-        if not first < in_order(problem.name) < last and not shortest:
+        if not first < order(problem.name) < last and not shortest:
             raise SceneError(f"{problem.reason}: one sequence is shorter; --shortest fuses the frames that both have")
-    if not gaps:
+    if not gaps and within is None:  # times of a camera are not equally far apart
         _refuse_gaps(folders[-1], names)
     notices = [problem.reason for problem in problems if problem.harmless]
     return FrameList(tuple(list(column) for column in zip(*(s.paths for s in scenes))), names, len(alone), notices)
+
+
+def _order_in_time(name: str) -> float:
+    """Sort key of names by the times that they state; a name without time is the last."""
+    time = time_in(name)
+    return math.inf if time is None else time
 
 
 def _refuse_gaps(folder: Path, names: Sequence[str]) -> None:

@@ -5,7 +5,8 @@ Video files need PyAV (the extra `video`), which brings FFmpeg's libraries along
 
 import math
 import re
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -130,7 +131,8 @@ class VideoFile:
             if begin is None:
                 raise ImageError(f"{path}: holds no frame that can be decoded")
         self.start = begin.pts * self.time_base
-        self._key = self._key_before_start(begin.pts) if start_at else None
+        self._first_pts = begin.pts
+        self._key = self._key_before_start() if start_at else None
         with self._opened() as container:
             _, used, first, _ = next(self._wanted(container))
         self.skipped = used * self.time_base - self.start
@@ -147,26 +149,64 @@ class VideoFile:
             FrameError: a frame is damaged, or the file ends before its header says; those before it have been given.
         """
         number, end = 0, Fraction(0)
-        skipped = int(self.skipped / self.time_base)  # a whole number of time units
         palettes = SteadyPalette()
         with self._opened() as container:
-            for number, pts, decoded, _ in self._wanted(container):
-                seconds = pts * self.time_base - self.start - self.skipped
-                image = self._image(decoded, palettes)
-                if image.pixels.shape[:2] != (self.height, self.width):
-                    height, width = image.pixels.shape[:2]
-                    raise FrameError(
-                        f"{self.path}: frame {number} has {width}x{height} pixels, "
-                        f"those before it {self.width}x{self.height}"
-                    )
-                end = seconds + self._shown(decoded)
-                yield Frame(f"{number:06d}", seconds, pts - skipped, image)
+            for timed in self._wanted(container):
+                frame = self._frame(timed, palettes)
+                number, end = timed.number, frame.seconds + self._shown(timed.decoded)
+                yield frame
         if self.duration is not None and end + 3 / (2 * self.rate) < self.duration:
             before = float(self.skipped)
             raise FrameError(
                 f"{self.path}: ends after frame {number}, at {float(end) + before:.2f} s of the "
                 f"{self.duration + before:.2f} s that its header promises; it is damaged or was cut off"
             )
+
+    def frames_near(self, times: Iterable[Fraction]) -> Iterator[Frame]:
+        """For each time the nearest frame, of two equally near ones the later, until the sequence ends.
+
+        MP4 and Matroska files are decoded from the last key frame before a time on, others from their beginning.
+
+        Args:
+            times: seconds since the first frame that is given, ascending; they are taken one by one.
+        Raises:
+            FrameError: a frame that has to be decoded is damaged; those before it have been given.
+        """
+        keys, palettes = self._keys(), SteadyPalette()
+        timed = self._decoded_anew()
+        try:
+            current, after = next(timed), next(timed, None)
+            for seconds in times:
+                wanted = (seconds + self.start + self.skipped) / self.time_base
+                before = bisect_right(keys, wanted, key=lambda key: key.pts)
+                if before and after is not None and keys[before - 1].pts > after.pts:
+                    further = self._decoded_anew(keys[before - 1])
+                    first = next(further, None)
+                    if first is None:
+                        keys = []
+                    else:
+                        timed.close()
+                        timed, current, after = further, first, next(further, None)
+                while after is not None and abs(after.pts - wanted) <= abs(current.pts - wanted):
+                    current, after = after, next(timed, None)
+                if after is None and wanted >= current.pts + 1 / (self.rate * self.time_base):
+                    return
+                yield self._frame(current, palettes)
+        finally:
+            timed.close()
+
+    def _frame(self, timed: _Timed, palettes: SteadyPalette) -> Frame:
+        """A decoded frame as it is given; FrameError where it has another size than the first."""
+        image = self._image(timed.decoded, palettes)
+        height, width = image.pixels.shape[:2]
+        if (height, width) != (self.height, self.width):
+            raise FrameError(
+                f"{self.path}: frame {timed.number} has {width}x{height} pixels, "
+                f"those before it {self.width}x{self.height}"
+            )
+        skipped = int(self.skipped / self.time_base)  # a whole number of time units
+        seconds = timed.pts * self.time_base - self.start - self.skipped
+        return Frame(f"{timed.number:06d}", seconds, timed.pts - skipped, image)
 
     def _timed(self, container: Any, key: _Key | None = None) -> Iterator[_Timed]:
         """All frames, damaged ones too; from a key frame on where one is given."""
@@ -183,53 +223,67 @@ class VideoFile:
                 damaged = 0
             yield _Timed(number, last, decoded, damaged)
 
-    def _key_before_start(self, begin: int) -> _Key | None:
-        """The last key frame before `start_at` if the file can be read from there, exact to the frame; else None.
+    def _decoded_anew(self, key: _Key | None = None) -> Iterator[_Timed]:
+        """The frames that are wanted, or those from a key frame on, in a container of its own.
 
-        Args:
-            begin: pts of the file's first frame.
+        None where the file cannot be read from that key frame, exact to the frame.
         """
-        times, keys = self._times_before_start(begin)
-        if not keys or begin not in times or len(set(times)) < len(times):
-            return None
-        last = max(keys)
-        key = _Key(1 + sum(pts < last for pts in times), last)
-        if key.number == 1:
-            return None
         with self._opened() as container:
+            if key is None:
+                yield from self._wanted(container)
+                return
+            timed = self._timed(container, key)
             try:
-                first = next(self._decoded(container, key), None)
+                first = next(timed, None)
             except FrameError:
-                return None
-        is_there = first is not None and first.pts == key.pts and first.key_frame and not first.is_corrupt
-        return key if is_there else None
+                return
+            if first is not None and first.pts == key.pts and first.decoded.key_frame and not first.damaged:
+                yield first
+                yield from self._whole(timed)
 
-    def _times_before_start(self, begin: int) -> tuple[list[int], list[int]]:
-        """pts of the packets, and of those with a key frame, up to `start_at`; two empty lists where none serve."""
-        av, wanted = load_av(), begin + self._start_at / self.time_base
-        times, keys = [], []
+    def _key_before_start(self) -> _Key | None:
+        """The last key frame before `start_at` if the file can be read from there, exact to the frame; else None."""
+        keys = self._keys(self._first_pts + self._start_at / self.time_base)
+        if not keys or keys[-1].number == 1:
+            return None
+        timed = self._decoded_anew(keys[-1])
+        is_there = next(timed, None) is not None
+        timed.close()
+        return keys[-1] if is_there else None
+
+    def _keys(self, until: Fraction | float = math.inf) -> list[_Key]:
+        """The key frames in order, up to a pts; [] where the container's times do not tell all frames apart."""
+        av, first = load_av(), self._first_pts
+        times, keys = [], set()
         with self._opened() as container:
             if not {"mp4", "matroska"} & set(container.format.name.split(",")):
-                return [], []
+                return []
             try:
                 for packet in container.demux(_video_streams(container)[0]):
-                    if not packet.size or (packet.pts is not None and packet.pts < begin):
+                    if not packet.size or (packet.pts is not None and packet.pts < first):
                         continue
-                    if packet.pts is None or packet.pts in keys:
-                        return [], []
-                    if packet.is_keyframe and packet.pts > wanted:
+                    if packet.pts is None:
+                        return []
+                    if packet.is_keyframe and packet.pts > until:
                         break  # frames before the one that is sought are packed before this one
                     times.append(packet.pts)
                     if packet.is_keyframe:
-                        keys.append(packet.pts)
+                        keys.add(packet.pts)
             except av.error.FFmpegError:
-                return [], []
-        return times, keys
+                return []
+        times.sort()
+        if first not in times or len(set(times)) < len(times):
+            return []
+        return [_Key(1 + bisect_left(times, pts), pts) for pts in sorted(keys)]
 
     def _wanted(self, container: Any) -> Iterator[_Timed]:
         """The frames from the one nearest to `start_at` on, which have to be whole."""
         timed = self._timed(container, self._key)
-        for frame in self._from_start(timed) if self._start_at else timed:
+        return self._whole(self._from_start(timed) if self._start_at else timed)
+
+    def _whole(self, timed: Iterator[_Timed]) -> Iterator[_Timed]:
+        """Frames up to the first damaged one; FrameError there."""
+        for frame in timed:
             if frame.damaged:
                 needs = "" if frame.number == frame.damaged else f", and frame {frame.number} depends on it"
                 raise FrameError(f"{self.path}: frame {frame.damaged} is damaged{needs}")

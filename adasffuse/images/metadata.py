@@ -1,6 +1,7 @@
 """What a file says beside its pixels, carried over to a result: EXIF, and the colour profile of what is written."""
 
 import functools
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -99,6 +100,17 @@ def read_metadata(path: str | Path, keep: str, images: Sequence[ImageOfFile] = (
     placed = [image.plane.map_tags for image in images if image.plane is not None and image.plane.map_tags]
     map_tags = placed[0] if placed and keep == "gps" else ()
     return Metadata(data, tags, srgb_profile(), bool(place), on_map, map_tags)
+
+
+def exposure_bias(path: str | Path) -> float | None:
+    """By how many EV a shot was exposed more than the camera measured, as EXIF states it; None where it does not."""
+    with open_exif(path) as exif:
+        value = _ifd(exif, ExifTags.IFD.Exif).get(ExifTags.Base.ExposureBiasValue)
+    try:
+        bias = float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return bias if math.isfinite(bias) else None
 
 
 def _ifd(exif: Image.Exif, ifd: int) -> dict:

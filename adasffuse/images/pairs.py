@@ -1,14 +1,17 @@
 """Finding the scenes of a data set: files of two or more folders that show the same, `<root>/<dataset>/<folder>`.
 
-Files belong together where their stems are equal, or what stands for `*` in a pattern per source: `IR_*` and `VIS_*`.
+Files belong together where their stems are equal, or what stands for `*` in a pattern per source: `IR_*` and `VIS_*`;
+or, of cameras that are not synchronised, where the times in these names are nearest.
 """
 
 import os
 import shlex
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from adasffuse.arguments import checked
 from adasffuse.files import real_path
@@ -27,18 +30,21 @@ from adasffuse.images.patterns import patterns_in, shared_name, suggest_patterns
 from adasffuse.images.plane import check_same_places
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.images.series import holds_series, series_below
+from adasffuse.images.times import EXAMPLES, NANOSECONDS, nearest_pairs, time_in
 from adasffuse.images.volumes import is_volume
 from adasffuse.messages import first_of
 
 _DICOM = ".dcm"
 _AS_VOLUMES = "adasffuse fuse A B -o NAME.nii.gz"
+_FARTHEST = 60 * NANOSECONDS  # between times that may be meant to be one
 
 
 @dataclass(frozen=True)
 class Scene:
     """Files that show one scene."""
 
-    stem: str  # the name that they share: file name without suffix, or what stands for `*` in the patterns; NFC
+    stem: str  # the name that they share: file name without suffix, or what stands for `*` in the patterns; NFC; of
+    # files that are paired by their times that of the second source
     paths: tuple[Path, ...]  # one per source, in the order of the folders
 
 
@@ -48,7 +54,8 @@ class SceneProblem:
 
     name: str  # the stem, or the folder where it is about several files
     reason: str  # a sentence for the user
-    kind: str  # 'unpaired' or 'duplicate'; harmless: 'not_image', 'special', 'subfolder', 'other_name', 'slices'
+    kind: str  # 'unpaired' or 'duplicate'; harmless: 'not_image', 'special', 'subfolder', 'other_name', 'slices',
+    # 'times'
 
     @property
     def harmless(self) -> bool:
@@ -90,7 +97,10 @@ class SceneError(ImageError):
 
 @checked
 def find_scenes(
-    folders: Sequence[str | Path], patterns: Sequence[str | None] | None = None, volumes: bool = False
+    folders: Sequence[str | Path],
+    patterns: Sequence[str | None] | None = None,
+    volumes: bool = False,
+    within: float | None = None,
 ) -> tuple[list[Scene], list[SceneProblem]]:
     """Scenes sorted by stem, and what belongs to none.
 
@@ -107,10 +117,13 @@ def find_scenes(
             longest one.
         volumes: not images are looked for, but NIfTI files, DICOM files, and sub-folders with a DICOM series each, in
             them or below.
+        within: seconds; not equal names belong together, but of each source the names that state the times nearest to
+            those of the second source, at most so much apart; each file belongs to one scene, see `nearest_pairs`.
     Raises:
         SceneError: a folder is missing (the message says what is there instead) or holds no image, two sources are
-            one folder, or no file has a partner.
-        ValueError: patterns and folders differ in number, or a pattern has not one `*`.
+            one folder, no file has a partner, or no name states a time.
+        ValueError: patterns and folders differ in number, a pattern has not one `*`, or `within` is not above 0 or
+            there is one source.
     """
     folders = [Path(folder) for folder in folders]
     if patterns is not None and len(patterns) != len(folders):
@@ -120,6 +133,8 @@ def find_scenes(
     for pattern in patterns:
         if pattern.count("*") != 1:
             raise ValueError(f"a pattern has one '*', for the name that the sources share, got {pattern!r}")
+    if within is not None and not (within > 0 and len(folders) > 1):
+        raise ValueError(f"within is a number of seconds above 0, between files of two folders or more, got {within}")
     problems: list[SceneProblem] = []
     sources: list[dict[str, list[Path]]] = [{} for _ in folders]
     for numbers, listing in _list_folders(folders, volumes):
@@ -130,12 +145,22 @@ def find_scenes(
         problems += others
         for number, files in zip(numbers, by_name):
             sources[number] = files
-    scenes, unmatched = _match(folders, sources)
     for folder, pattern, files in zip(folders, patterns, sources):
         if not files:
             raise _none_called(folder, pattern, volumes)
+    if within is None:
+        scenes, unmatched = _match(folders, sources)
+    else:
+        timed, untimed = _by_time(sources)
+        problems += untimed
+        scenes, unmatched = _match(folders, *_named_like_the_second(folders, timed, within), "state one time")
     if not scenes and all(problem.kind == "unpaired" for problem in unmatched):
+        if within is not None:
+            raise SceneError(f"no images are taken within {within:g} s of each other: {unmatched[0].reason}")
         raise _nothing_matches(folders, sources, not given and len(folders) == 2, volumes)
+    if within is None and sum(problem.kind == "unpaired" for problem in unmatched) > len(scenes):
+        hint = _hint_of_times(sources)
+        problems += [SceneProblem(str(folders[0]), hint, "times")] if hint else []
     return scenes, unmatched + problems + ([] if volumes else _named_slices(folders, scenes))
 
 
@@ -201,7 +226,9 @@ def _list_folders(folders: Sequence[Path], volumes: bool) -> list[tuple[list[int
         if not folder.is_dir():
             kind = "file or folder" if folder.suffix.lower() in IMAGE_SUFFIXES else "folder"
             if "*" in str(folder.parent):
-                raise SceneError(f"no {kind} {folder}; a '*' in the names of folders is for adasffuse fuse alone")
+                raise SceneError(
+                    f"no {kind} {folder}; adasffuse fuse, align, score and compare take a '*' in the names of folders"
+                )
             raise SceneError(f"no {kind} {folder}; {describe_folder(nearest_folder(folder))}")
     numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, folder in enumerate(folders):
@@ -295,8 +322,99 @@ def _named_slices(folders: Sequence[Path], scenes: Sequence[Scene]) -> list[Scen
     return [SceneProblem(holding[0], reason, "slices")]
 
 
-def _match(folders: Sequence[Path], sources: Sequence[dict[str, list[Path]]]) -> tuple[list[Scene], list[SceneProblem]]:
-    """Scenes, and the names that are missing from a source or stand for several of its files."""
+def _by_time(
+    sources: Sequence[dict[str, list[Path]]],
+) -> tuple[list[dict[int, tuple[str, list[Path]]]], list[SceneProblem]]:
+    """Of each source the times that its names state, each with the first such name and all its files.
+
+    Raises:
+        SceneError: no name of a source states a time.
+    """
+    timed, problems = [], []
+    for files in sources:
+        found: dict[int, tuple[str, list[Path]]] = {}
+        for name, paths in sorted(files.items()):
+            time = time_in(name)
+            if time is None:
+                reason = f"{paths[0]} states no time in its name, or several; one is expected, such as {EXAMPLES}"
+                problems.append(SceneProblem(name, reason, "unpaired"))
+            else:
+                found.setdefault(time, (name, []))[1].extend(paths)
+        if not found:
+            raise SceneError(f"{problems[-1].reason}; without --within equal names are paired")
+        timed.append(found)
+    return timed, problems
+
+
+def _named_like_the_second(
+    folders: Sequence[Path], timed: Sequence[dict[int, tuple[str, list[Path]]]], within: float
+) -> tuple[list[dict[str, list[Path]]], dict[str, str]]:
+    """The files of each source by the names of the second source's that are nearest in time, others by their own.
+
+    Args:
+        timed: as of `_by_time`.
+        within: seconds.
+    Returns:
+        The files, and of names without partner the reason.
+    """
+    named: list[dict[str, list[Path]]] = []
+    reasons: dict[str, str] = {}
+
+    def blame(time: int, source: int, other: int, times: Sequence[int]) -> None:
+        """Note why a file has no partner in another source, whose times are given in order."""
+        name, (path, *_) = timed[source][time]
+        place = bisect_left(times, time)
+        nearest = min(times[max(0, place - 1) : place + 1], key=lambda one: abs(one - time))
+        apart = abs(nearest - time) / NANOSECONDS
+        taken = ", and has a partner that is nearer" if apart <= within else ""
+        reasons[name] = (
+            f"{path} has no partner in {folders[other]} within {within:g} s; the nearest, "
+            f"{timed[other][nearest][1][0].name}, is {apart:.3f} s apart{taken}"
+        )
+
+    leading = sorted(timed[1])
+    for number, found in enumerate(timed):
+        if number == 1:
+            named.append({name: paths for name, paths in found.values()})
+            continue
+        times = sorted(found)
+        partners = {times[k]: leading[n] for k, n in nearest_pairs(times, leading, round(within * NANOSECONDS))}
+        named.append({timed[1].get(partners.get(time), one)[0]: one[1] for time, one in found.items()})
+        for time in found.keys() - partners.keys():
+            blame(time, number, 1, leading)
+        for time in set(leading) - set(partners.values()):
+            blame(time, 1, number, times)
+    return named, reasons
+
+
+def _hint_of_times(sources: Sequence[dict[str, list[Path]]]) -> str:
+    """That names state times, where all of two sources do, and how far apart the nearest are; '' where they do not."""
+    times = [[time_in(name) for name in files] for files in sources]
+    if len(times) != 2 or None in times[0] or None in times[1]:
+        return ""
+    pairs = nearest_pairs(*times, _FARTHEST)
+    if not pairs:
+        return ""
+    half = median(abs(times[0][k] - times[1][n]) for k, n in pairs) / NANOSECONDS
+    return (
+        "names state times: --within SECONDS pairs the nearest of them, in place of equal names; half of the nearest "
+        f"are at most {half:.3f} s apart"
+    )
+
+
+def _match(
+    folders: Sequence[Path],
+    sources: Sequence[dict[str, list[Path]]],
+    reasons: Mapping[str, str] | None = None,
+    alike: str = "share one stem",
+) -> tuple[list[Scene], list[SceneProblem]]:
+    """Scenes, and the names that are missing from a source or stand for several of its files.
+
+    Args:
+        sources: names, and their files, of each folder.
+        reasons: name to why it is missing from a source, where more is known than that it is.
+        alike: what several files of one name do.
+    """
     scenes, problems = [], []
     for stem in sorted(set().union(*sources)):
         files = [source.get(stem, []) for source in sources]
@@ -307,11 +425,12 @@ def _match(folders: Sequence[Path], sources: Sequence[dict[str, list[Path]]]) ->
                 reason = f"{there} is a DICOM file without an image, it is left out"
                 problems.append(SceneProblem(stem, reason, "not_image"))
             else:
-                problems.append(SceneProblem(stem, f"{there} has no partner in {' and '.join(lacking)}", "unpaired"))
+                reason = (reasons or {}).get(stem, f"{there} has no partner in {' and '.join(lacking)}")
+                problems.append(SceneProblem(stem, reason, "unpaired"))
         for paths in files:
             if len(paths) > 1:
                 names = " and ".join(path.name for path in paths)
-                reason = f"{names} in {paths[0].parent} share one stem; keep one of them"
+                reason = f"{names} in {paths[0].parent} {alike}; keep one of them"
                 problems.append(SceneProblem(stem, reason, "duplicate"))
         if all(len(paths) == 1 for paths in files):
             scenes.append(Scene(stem, tuple(paths[0] for paths in files)))
@@ -401,6 +520,8 @@ def _nothing_matches(
     patterns, count = suggest_patterns([list(files) for files in sources]) if suggest else ((), 0)
     if count:
         message += f"; the patterns {patterns[0]!r} and {patterns[1]!r} would match {count} of them"
+    elif hint := _hint_of_times(sources):
+        message += f"; {hint}"
     elif set.intersection(*({stem.casefold() for stem in files} for files in sources)):
         message += "; some names differ in capital letters only: rename one of both"
     else:

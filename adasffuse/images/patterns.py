@@ -22,11 +22,20 @@ _MOST_HEADS = 8  # beginnings, or ends, of names that are compared
 
 
 def folder_and_pattern(place: str | Path) -> tuple[Path, str | None]:
-    """A folder, and how its files are called where the place ends in a pattern: 'results/*_fused.png'."""
+    """A folder, and how its files are called where the place ends in a pattern: 'results/*_fused.png'.
+
+    A pattern of paths stays as it is, see `is_tree`.
+    """
     path = Path(place)
-    if "*" in path.name and not path.exists():
+    if "*" in path.name and not path.exists() and not is_tree(path):
         return path.parent, path.name
     return path, None
+
+
+def is_tree(place: Path) -> bool:
+    """Whether a path that does not exist is a pattern of paths: with '*' in the names of folders, or more than one."""
+    stars = str(place).count("*")
+    return stars > 0 and not place.exists() and (stars > 1 or "*" not in place.name)
 
 
 def shared_name(path: Path, pattern: str) -> str:

@@ -10,6 +10,7 @@ from adasffuse.arguments import checked
 from adasffuse.images.folders import ignored, images_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneError, SceneProblem, find_scenes
+from adasffuse.images.patterns import is_tree
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.series import series_below
 from adasffuse.images.volumes import is_volume
@@ -19,12 +20,6 @@ from adasffuse.tasks import guess_task
 Groups = dict[tuple[str, ...], tuple[Path, ...]]  # files or folders of one scene or more, by what stands for each '*'
 _OTHER_SIGNS = ("?", "[", "**")
 _DEEPEST = 3  # folders between that of a tree and its sources
-
-
-def is_tree(place: Path) -> bool:
-    """Whether a path that does not exist is a pattern of paths: with '*' in the names of folders, or more than one."""
-    stars = str(place).count("*")
-    return stars > 0 and not place.exists() and (stars > 1 or "*" not in place.name)
 
 
 @checked
@@ -67,13 +62,17 @@ def hold_volumes(groups: Groups) -> bool:
 
 
 @checked
-def scenes_of_groups(groups: Groups, volumes: bool) -> tuple[list[Scene], list[SceneProblem]]:
+def scenes_of_groups(
+    groups: Groups, volumes: bool, within: float | None = None
+) -> tuple[list[Scene], list[SceneProblem]]:
     """The scenes of groups, sorted by stem, and what belongs to none.
 
     Files are one scene, called by what stands for '*'.  So are folders with a DICOM series each, or a single file each,
     whatever it is called.  The files of other folders are paired by their names, which follow that of their group:
     'p1_slice7'.
 
+    Args:
+        volumes, within: as in `adasffuse.images.pairs.find_scenes`.
     Raises:
         SceneError: no scene is found, or two have one name.
     """
@@ -81,7 +80,7 @@ def scenes_of_groups(groups: Groups, volumes: bool) -> tuple[list[Scene], list[S
     problems: list[SceneProblem] = []
     for key, paths in groups.items():
         try:
-            of_group, others = _scenes_of_group(_name_of(key), paths, volumes)
+            of_group, others = _scenes_of_group(_name_of(key), paths, volumes, within)
         except ImageError as error:
             problems.append(SceneProblem(_name_of(key), str(error), "unpaired"))
             continue
@@ -93,6 +92,29 @@ def scenes_of_groups(groups: Groups, volumes: bool) -> tuple[list[Scene], list[S
     if twice:
         raise SceneError(f"several scenes are called {first_of(twice)}; fuse some of them at a time")
     return sorted(scenes, key=lambda scene: scene.stem), problems
+
+
+@checked
+def scenes_in(
+    sources: Sequence[str | Path], patterns: Sequence[str | None] | None = None, within: float | None = None
+) -> tuple[list[Scene], list[SceneProblem]]:
+    """The scenes of folders, see `find_scenes`, or, where the sources are patterns of paths, of many folders.
+
+    Raises:
+        SceneError: as `find_scenes`, `find_groups` and `scenes_of_groups`; or the patterns name volumes.
+        ValueError: as `find_scenes` and `find_groups`; or one source is a pattern of paths and another is none.
+    """
+    sources = [Path(source) for source in sources]
+    trees = [source for source in sources if is_tree(source)]
+    if not trees:
+        return find_scenes(sources, patterns, within=within)
+    if len(trees) < len(sources) or any(patterns or ()):
+        raise ValueError(f"{trees[0]} is a pattern of paths; give one for each source, and no other pattern")
+    groups, problems = find_groups(sources)
+    if hold_volumes(groups):
+        raise SceneError(f"{trees[0]} names volumes, where images are expected; only adasffuse fuse takes them")
+    scenes, others = scenes_of_groups(groups, volumes=False, within=within)
+    return scenes, [*problems, *others]
 
 
 def tree_below(folder: Path) -> tuple[Path, ...]:
@@ -164,12 +186,14 @@ def _name_of(key: tuple[str, ...]) -> str:
     return "_".join(dict.fromkeys(key))
 
 
-def _scenes_of_group(name: str, paths: tuple[Path, ...], volumes: bool) -> tuple[list[Scene], list[SceneProblem]]:
+def _scenes_of_group(
+    name: str, paths: tuple[Path, ...], volumes: bool, within: float | None
+) -> tuple[list[Scene], list[SceneProblem]]:
     """The scenes of one group, and what belongs to none; errors as of `find_scenes`."""
     inside = [_inside(path, volumes) for path in paths]
     if all(len(found) == 1 for found in inside):
         return [Scene(name, tuple(path for (path,) in inside))], []
-    scenes, problems = find_scenes(paths, None, volumes)
+    scenes, problems = find_scenes(paths, None, volumes, within)
     return [Scene(f"{name}_{scene.stem}", scene.paths) for scene in scenes], problems
 
 

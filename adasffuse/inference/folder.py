@@ -126,6 +126,7 @@ def fuse_folder(
     ranges: Sequence[RangeSpec | None] | None = None,
     no_data: Sequence[float | None] | None = None,
     patterns: Sequence[str | None] | None = None,
+    within: float | None = None,
     depth: str = "auto",
     stretch: bool = False,
     align: Aligner | None = None,
@@ -140,6 +141,7 @@ def fuse_folder(
     Args:
         folder: one folder per source, in the task's order.
         patterns: per source, how its files are called, see `adasffuse.images.pairs.find_scenes`.
+        within: largest difference in seconds of files that are paired by the times in their names, see there.
         ranges, no_data, depth, stretch, align, palette: as in `WantedResults`.
         ranks: as in `fuse_scenes`.
     Raises:
@@ -149,7 +151,7 @@ def fuse_folder(
         ValueError: an option has another number of entries than there are sources, or makes no sense.
     """
     wanted = WantedResults(ranges, no_data, depth, stretch, align=align, palette=palette)
-    return fuse_scenes(fuser, find_work(folder, save_dir, patterns), wanted, ranks=ranks)
+    return fuse_scenes(fuser, find_work(folder, save_dir, patterns, within=within), wanted, ranks=ranks)
 
 
 @checked
@@ -256,9 +258,9 @@ def fuse_scenes(
     report.ranges, report.no_data = reading.ranges, reading.no_data
     started, done = time.perf_counter(), []
     with ExitStack() as stack:
+        stack.enter_context(alone_in(work, ranks.rank))
         journal = None
         if resume is not None:
-            stack.enter_context(alone_in(work, ranks.rank))
             journal = stack.enter_context(open_journal(fuser, work, wanted, reading, resume, ranks.rank))
         todo, outdated = unfinished(work, journal, wanted.panels, ranks, report)
         looked_at = set(pick_evenly(todo, LOOKED_AT))

@@ -4,12 +4,12 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 
-from adasffuse.files import keeping_others_out, remove_abandoned
+from adasffuse.files import keeping_others_out, missing_folders, remove_abandoned
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import Metadata
 from adasffuse.images.pairs import Scene
@@ -55,12 +55,17 @@ def alone_in(work: Work, rank: int = 0) -> Iterator[None]:
 
 @contextmanager
 def alone_in_folder(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder of results meanwhile, since their results would mix with these.
+    """Make a folder of results, and keep other runs out of it meanwhile, since their results would mix with these.
+
+    A new folder in which nothing was written is removed at the end.
 
     Raises:
-        SaveError: another run is writing there.
+        SaveError: it cannot be written, or another run is writing there.
     """
+    new_folders = missing_folders(folder)
+    try_to_write(folder)
     with ExitStack() as stack:
+        stack.callback(_remove_empty, new_folders)
         try:
             stack.enter_context(keeping_others_out(folder))
         except BlockingIOError:
@@ -68,6 +73,13 @@ def alone_in_folder(folder: Path) -> Iterator[None]:
                 f"another run is writing results to {folder}; wait for it, or choose another folder"
             ) from None
         yield
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of some folders that are empty."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def try_to_write(save_dir: Path) -> None:

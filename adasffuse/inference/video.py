@@ -30,7 +30,7 @@ from adasffuse.images.video_writing import DEFAULT_QUALITY, WORST_QUALITY, Sound
 from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.frame_notices import FrameNotices, every
 from adasffuse.inference.fuser import Fuser, Prepared
-from adasffuse.inference.results import alone_in_folder, try_to_write
+from adasffuse.inference.results import alone_in_folder
 from adasffuse.messages import printable
 from adasffuse.registration.aligner import Aligner
 
@@ -182,12 +182,15 @@ def rate_hint(a: Frames, b: Frames) -> str:
     )
 
 
-def spread_pairs(pairs: FramePairs, count: int) -> Iterator[tuple[Frame, Frame]]:
-    """About `count` of the pairs, spread over both sequences; one of each second where no header says a duration."""
-    a, b = pairs.a, pairs.b
+def spread_pairs(a: Frames, b: Frames, count: int) -> Iterator[tuple[Frame, Frame]]:
+    """About `count` of the pairs of `FramePairs`, spread over both; of each second one where no header says a duration.
+
+    Hardly more than these is read.  Errors as of `VideoFile.frames_near`.
+    """
     seconds = [one.duration for one in (a, b) if one.duration is not None]
     step = max(1, int(min(seconds) * b.rate / count if seconds else b.rate))
-    return itertools.islice(pairs, step // 2, None, step)
+    leading, same = itertools.tee(b.frames_near(number / b.rate for number in itertools.count(step // 2, step)))
+    yield from zip(a.frames_near(frame.seconds for frame in same), leading)
 
 
 @checked
@@ -404,7 +407,6 @@ def _writer(
 ) -> Iterator[_FolderWriter | _VideoWriter]:
     """Where frames go, called with frame, pixels and depth."""
     if not is_video_name(output):
-        try_to_write(output)
         with alone_in_folder(output):
             yield _FolderWriter(output)
         return

@@ -54,9 +54,9 @@ def fuse_volume_pairs(
     report.ranges = windows
     started, done = time.perf_counter(), []
     with ExitStack() as stack:
+        stack.enter_context(alone_in(work, ranks.rank))
         journal = None
         if resume is not None:
-            stack.enter_context(alone_in(work, ranks.rank))
             journal = stack.enter_context(open_volume_journal(fuser, work, reading, resume, ranks.rank))
         todo, outdated = unfinished(work, journal, wanted.panels, ranks, report)
         for number, scene in enumerate(todo):

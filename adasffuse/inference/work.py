@@ -61,15 +61,19 @@ def panel_beside(result: str | Path) -> Path:
 
 @checked
 def find_work(
-    folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None, volumes: bool = False
+    folder: SceneFolder,
+    save_dir: str | Path,
+    patterns: Sequence[str | None] | None = None,
+    volumes: bool = False,
+    within: float | None = None,
 ) -> Work:
     """The scenes of a folder, with results in `save_dir`; arguments and errors as of `fuse_folder`.
 
     Args:
-        volumes: as in `adasffuse.images.pairs.find_scenes`.
+        volumes, within: as in `adasffuse.images.pairs.find_scenes`.
     """
     refuse_image_name(Path(save_dir))
-    scenes, problems = find_scenes(folder.folders, patterns, volumes)
+    scenes, problems = find_scenes(folder.folders, patterns, volumes, within)
     work = Work(folder, tuple(scenes), tuple(problems), Path(save_dir), volumes=volumes)
     refuse_to_overwrite(work)
     return work
@@ -77,7 +81,12 @@ def find_work(
 
 @checked
 def work_of_groups(
-    folder: SceneFolder, groups: Groups, problems: Sequence[SceneProblem], save_dir: str | Path, volumes: bool = False
+    folder: SceneFolder,
+    groups: Groups,
+    problems: Sequence[SceneProblem],
+    save_dir: str | Path,
+    volumes: bool = False,
+    within: float | None = None,
 ) -> Work:
     """Scenes that lie in many folders, with results in `save_dir`.
 
@@ -85,11 +94,12 @@ def work_of_groups(
         folder: the patterns of the sources in place of their folders.
         groups, problems: as of `adasffuse.images.trees.find_groups`.
         volumes: whether they are volumes.
+        within: as in `find_work`.
     Raises:
         ImageError: as `find_work`.
     """
     refuse_image_name(Path(save_dir))
-    scenes, others = scenes_of_groups(groups, volumes)
+    scenes, others = scenes_of_groups(groups, volumes, within)
     work = Work(folder, tuple(scenes), (*problems, *others), Path(save_dir), volumes=volumes)
     refuse_to_overwrite(work)
     return work
@@ -103,13 +113,14 @@ def work_of_volumes(paths: Sequence[str | Path], out: str | Path) -> Work:
         paths: NIfTI files, DICOM files of several frames, or folders of a DICOM series, in the task's order.
         out: the NIfTI file of the result, or an existing folder for it.
     Raises:
-        ImageError: the result has another suffix, or would overwrite a source.
+        ImageError: the result would overwrite a source.
+        ValueError: it has another suffix.
     """
     paths, out = [Path(path) for path in paths], Path(out)
     if out.is_dir():
         out = out / f"{stem_of(paths[0])}{_VOLUME}"
     if not is_volume(out):
-        raise ImageError(
+        raise ValueError(
             f"{out}: the result of volumes is a volume; give a name ending in .nii.gz, or a folder that is there"
         )
     folder = SceneFolder(stem_of(out), tuple(path.parent for path in paths))
@@ -126,7 +137,8 @@ def work_of_files(paths: Sequence[str | Path], file: str | Path) -> Work:
         paths: one per source, in the task's order.
         file: of the result, .png or .tif.
     Raises:
-        ImageError: another suffix, two sources are one file, or the result would overwrite a source.
+        ImageError: two sources are one file, or the result would overwrite a source.
+        ValueError: another suffix.
     """
     file = Path(file)
     if len(paths) < 2:
@@ -159,7 +171,7 @@ def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = No
 def _work_of_scene(scene: Scene, file: Path, camera: bool = False) -> Work:
     if file.suffix.lower() not in RESULT_SUFFIXES:
         suffixes = ", ".join(RESULT_SUFFIXES)
-        raise ImageError(f"{file}: results are written to files ending in {suffixes}, or to a folder that exists")
+        raise ValueError(f"{file}: results are written to files ending in {suffixes}, or to a folder that exists")
     folder = SceneFolder(scene.stem, tuple(path.parent for path in scene.paths))
     work = Work(folder, (scene,), (), file.parent, file, camera)
     refuse_to_overwrite(work)
@@ -167,10 +179,10 @@ def _work_of_scene(scene: Scene, file: Path, camera: bool = False) -> Work:
 
 
 def refuse_image_name(save_dir: Path) -> None:
-    """Raise ImageError where what is to become a folder of results has the name of an image, a video or a volume."""
+    """Raise ValueError where what is to become a folder of results has the name of an image, a video or a volume."""
     of_file = save_dir.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}
     if (of_file or is_volume(save_dir)) and not save_dir.is_dir():
-        raise ImageError(
+        raise ValueError(
             f"{save_dir}: results need a folder here, and this is the name of a file; give a name without "
             f"{save_dir.suffix!r}; only two files, or one stack, give one file, ending in {', '.join(RESULT_SUFFIXES)}"
         )

@@ -25,10 +25,11 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
 from adasffuse.images.notices import notices_of_files
-from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, scene_of_files
-from adasffuse.images.patterns import folder_and_pattern, pattern_for
+from adasffuse.images.pairs import Scene, SceneProblem, scene_of_files
+from adasffuse.images.patterns import folder_and_pattern, is_tree, pattern_for
 from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
+from adasffuse.images.trees import scenes_in
 from adasffuse.messages import first_of
 from adasffuse.metrics.cache import forget_oldest, recall, remember
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
@@ -135,6 +136,7 @@ def score_folders(
     thermal: tuple[bool, ...] | None = None,
     range_fused: Mapping[str, tuple[float, float]] | None = None,
     range_reference: tuple[float, float] | None = None,
+    within: float | None = None,
 ) -> ScoreTable:
     """Score folders of fused images, whose files are named like the scenes of the sources.
 
@@ -142,9 +144,10 @@ def score_folders(
     `unscored`, and all others are scored.
 
     Args:
-        source_a, source_b: folders of the sources, or the files of one scene.
+        source_a, source_b: folders of the sources, patterns of paths that name them in many folders ('data/*/ir', see
+            `adasffuse.images.trees`), or the files of one scene.
         fused: method name to folder; to folder and file pattern ('results/*_fused.png', * being the name of the scene);
-            or, for one scene, to a file.
+            to a pattern of paths, where those of the sources have as many '*'; or, for one scene, to a file.
         baselines: names out of `BASELINES`, which are fused here.
         reference: folder of true images, or the file of one scene, for metrics that compare with them.
         settings: metrics, convention and cache.
@@ -161,6 +164,8 @@ def score_folders(
         range_fused: method name to the values of black and white in its files of more than 8 bits, for those of other
             programs: floating-point files need them, and files of 16 bits whose white is not 65535.
         range_reference: the same of the true images.
+        within: largest difference in seconds of sources that are paired by the times in their names, see
+            `adasffuse.images.pairs.find_scenes`.
     Raises:
         ImageError: a folder of sources or references is missing or holds no image, or no two sources match; the folder
             of boxes is missing, holds no boxes of any scene, or one of its files is malformed.
@@ -178,11 +183,11 @@ def score_folders(
         raise ValueError("nothing to score: give folders of fused images or baselines")
     sources = (Path(source_a), Path(source_b))
     if all(source.is_file() for source in sources):
-        if any(patterns or ()):
-            raise ValueError("patterns are for folders; these sources are files")
+        if any(patterns or ()) or within is not None:
+            raise ValueError("patterns and times in names are for folders; these sources are files")
         scenes, problems = [scene_of_files(sources[0].stem, sources)], []
     else:
-        scenes, problems = find_scenes(sources, patterns)
+        scenes, problems = scenes_in(sources, patterns, within)
     if not scenes:
         raise ImageError(
             f"no file of {source_a} matches one of {source_b}: {_first_reasons(p.reason for p in problems)}"
@@ -192,7 +197,7 @@ def score_folders(
     methods: dict[str, Mapping[str, Path] | None] = dict.fromkeys(baselines)
     reasons: dict[tuple[str, str], str] = {}  # (method, stem) to why there is no fused image
     for name, folder in fused.items():
-        methods[name], lacking, more = _matching(scenes, folder, known)
+        methods[name], lacking, more = match_results(scenes, folder, known)
         reasons |= {(name, stem): reason for stem, reason in lacking.items()}
         notices += more
     references, more = find_references(scenes, reference, known)
@@ -317,7 +322,7 @@ def find_references(
     """
     if folder is None:
         return None, []
-    references, lacking, notices = _matching(scenes, folder, known)
+    references, lacking, notices = match_results(scenes, folder, known)
     if not references:
         raise ImageError(f"no true image in {folder}: {_first_reasons(lacking.values())}")
     return references, notices
@@ -366,13 +371,13 @@ def find_annotations(
     return found, notices
 
 
-def _matching(
-    scenes: Sequence[Scene], folder: str | Path, known: Set[str]
+def match_results(
+    scenes: Sequence[Scene], folder: str | Path, known: Set[str] = frozenset()
 ) -> tuple[dict[str, Path], dict[str, str], list[str]]:
     """Match the images of a folder to the scenes.
 
     Args:
-        folder: folder, or folder and pattern; the file itself for a single scene.
+        folder: folder, folder and pattern, or pattern of paths; the file itself for a single scene.
         known: names of source files that form no scene and have been reported.
     Returns:
         stem to file, stem to the reason why there is none, and notices.
@@ -384,7 +389,7 @@ def _matching(
             return {}, dict.fromkeys(stems, f"{folder} is one file, but there are {len(scenes)} scenes"), []
         return dict.fromkeys(stems, folder), {}, []
     try:
-        images, problems = find_scenes((folder,), (pattern,))
+        images, problems = scenes_in((folder,), (pattern,))
     except (ImageError, OSError) as error:  # no such folder, or nothing in it: the other folders are scored
         return {}, dict.fromkeys(stems, str(error)), []
     files = {image.stem: image.paths[0] for image in images if image.stem in stems}
@@ -402,9 +407,11 @@ def _matching(
 def _called_otherwise(folder: Path, stems: Sequence[str], images: Sequence[Scene]) -> str:
     """What to do where no image of a folder is called like a scene."""
     name = images[0].paths[0].name
+    if is_tree(folder):
+        return f": '*' stands for other names than those of the sources, {images[0].stem} for one"
     pattern = pattern_for(stems, [image.stem for image in images])
     if pattern:
-        return f" by that name; give {folder / pattern} to score files that are called like {name}"
+        return f" by that name; give {folder / pattern} for files that are called like {name}"
     return f": its files are called like {name}, not like {stems[0]}; rename them to the names of the sources"
 
 
