@@ -31,7 +31,7 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.cli.shared import failures
+from adasffuse.cli.shared import better_sources, failures
 from adasffuse.files import check_outputs, name_of, real_path, remove_abandoned, replacing_all
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
@@ -136,7 +136,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         job = _Job.of(args)
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:
-        return say_error(error, args.json)
+        return say_error(error, args.json, better_sources(error))
 
 
 def _task(args: argparse.Namespace) -> Task | None:

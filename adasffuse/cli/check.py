@@ -21,6 +21,7 @@ from pathlib import Path
 from numpy import ndarray
 
 from adasffuse.cli.arguments import SourcesParser, given_path, words_of_source
+from adasffuse.cli.shared import better_sources
 from adasffuse.data.survey import (
     SourceSurvey,
     Survey,
@@ -84,7 +85,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             if args.json:
                 write_text(new(args.json), json.dumps([_plain(survey) for survey in surveys], indent=1) + "\n")
     except (ValueError, OSError) as error:
-        return say_error(error)
+        return say_error(error, advice=better_sources(error))
     if args.sheet:
         say(f"\ncontact sheet: {printable(args.sheet)}")
     return int(bool(duplicates) or any(survey.problems for survey in surveys))

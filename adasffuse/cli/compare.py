@@ -25,6 +25,7 @@ from adasffuse.cli.arguments import (
     thermal_by_names,
 )
 from adasffuse.cli.score import methods
+from adasffuse.cli.shared import better_sources
 from adasffuse.files import check_outputs, real_path, replacing_all, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
@@ -116,7 +117,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             if args.save_features:
                 files += _features(args, scenes, new)
     except (ValueError, OSError) as error:
-        return say_error(error)
+        return say_error(error, advice=better_sources(error))
     for file in files:
         say(printable(file))
     return 0
@@ -139,7 +140,7 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
     try:
         scenes, problems = find_scenes(places, patterns if any(patterns) else None)
     except SceneError as error:
-        raise ImageError(f"{error}{_cure(places, patterns)}") from error
+        raise SceneError(f"{error}{_cure(places, patterns)}", error.folders, error.patterns) from error
     say_notices([problem.reason for problem in problems])
     if not scenes:
         raise ImageError(f"no scene has one file in each of {', '.join(map(str, places))}; {problems[0].reason}")

@@ -27,14 +27,14 @@ from adasffuse.cli.arguments import (
     refuse_palette_of_ct,
     words_of_source,
 )
-from adasffuse.cli.shared import failures, run_shared, say_few
+from adasffuse.cli.shared import better_sources, failures, run_shared, say_few
 from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import check_outputs, name_of
 from adasffuse.images.folders import images_of
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import SceneError, SceneFolder, SceneProblem, find_scenes
+from adasffuse.images.pairs import SceneFolder, SceneProblem, find_scenes
 from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, is_tree, tree_below
 from adasffuse.images.volumes import holds_volumes, is_volume, stem_of, volumes_of
 from adasffuse.inference.work import (
@@ -182,7 +182,7 @@ def parse_args(argv: Sequence[str] | None, prog: str | None = None) -> argparse.
 def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Fuse as the arguments say; the exit status: 0 only if everything was fused."""
     args = parse_args(argv, prog)
-    return run_shared(partial(_run, args), args.json, _advice)
+    return run_shared(partial(_run, args), args.json, better_sources)
 
 
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
@@ -637,12 +637,3 @@ def _report_values(report: inference.FolderReport, fuser: inference.Fuser, work:
         "ranges": [list(window) if window else None for window in report.ranges],
         "seconds": round(report.seconds, 3),
     }
-
-
-def _advice(error: Exception) -> str:
-    """The arguments that would help, where the error knows better folders or patterns."""
-    if not isinstance(error, SceneError) or not (error.folders or error.patterns):
-        return ""
-    words = [shlex.quote(str(folder)) for folder in error.folders]
-    words += [f"--pattern_{side} {shlex.quote(pattern)}" for side, pattern in zip("ab", error.patterns)]
-    return f"; try {' '.join(words)}"

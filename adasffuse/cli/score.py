@@ -32,6 +32,7 @@ from adasffuse.cli.arguments import (
     task_by_names,
     thermal_by_names,
 )
+from adasffuse.cli.shared import better_sources
 from adasffuse.files import check_outputs, name_of, write_text
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.patterns import folder_and_pattern
@@ -154,7 +155,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             figures()  # missing libraries are found out before the work, not after it
         table = score(args)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        return say_error(error)
+        return say_error(error, advice=better_sources(error))
     if args.cache is None and not args.no_cache:
         table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")
     written = write_reports(table, args)

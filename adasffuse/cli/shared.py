@@ -2,10 +2,12 @@
 
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
+import shlex
 from collections.abc import Callable, Iterable
 
 from adasffuse import inference
 from adasffuse.images.notices import few_of_each
+from adasffuse.images.pairs import SceneError
 from adasffuse.inference.results import SaveError
 from adasffuse.messages import printable
 from adasffuse.process import say, say_error
@@ -30,6 +32,15 @@ def run_shared(
                 say_error(error, ranks.main and as_json, advice(error))
             ranks.leave(failed=True)
             return 1
+
+
+def better_sources(error: Exception) -> str:
+    """The arguments that would help, behind an error's message, where the error knows better folders or patterns."""
+    if not isinstance(error, SceneError) or not (error.folders or error.patterns):
+        return ""
+    words = [shlex.quote(str(folder)) for folder in error.folders]
+    words += [f"--pattern_{side} {shlex.quote(pattern)}" for side, pattern in zip("ab", error.patterns)]
+    return f"; try {' '.join(words)}"
 
 
 def say_few(heading: str, said: Iterable[tuple[str, str]]) -> None:

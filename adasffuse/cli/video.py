@@ -36,7 +36,7 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.cli.shared import failures
+from adasffuse.cli.shared import better_sources, failures
 from adasffuse.files import check_outputs
 from adasffuse.images.frame_folders import FrameFolder
 from adasffuse.images.frames import DEFAULT_RATE, is_video_name
@@ -172,7 +172,7 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
             return _show(a, b, args)
         return _write(a, b, args)
     except (ValueError, OSError) as error:
-        return say_error(error, args.json)
+        return say_error(error, args.json, better_sources(error))
 
 
 def _impossible(args: argparse.Namespace) -> str:
