@@ -66,7 +66,7 @@ _ALL = (
         thermal=(True, False),
         words=(
             frozenset({"infrared", "ir", "tir", "lwir", "mwir", "swir", "nir", "thermal", "flir"}),
-            frozenset({"visible", "vis", "vi", "rgb", "color", "colour", "co", "eo", "optical"}),
+            frozenset({"visible", "vis", "vi", "rgb", "color", "colour", "co", "eo", "optical", "webcam"}),
         ),
     ),
     Task(

@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -402,13 +402,17 @@ def describe(options: Options) -> list[str]:
 
 
 def held_out_pairs(files: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Number of validation pairs of each part; the images of a pair have one stem, in neighbouring folders."""
-    found: dict[str, set[tuple[PurePosixPath, str]]] = {}
-    for file in files:
-        if file["role"] == "validation":
-            path = PurePosixPath(file["name"])
-            found.setdefault(file["part"], set()).add((path.parent.parent, path.stem))
-    return {part: len(names) for part, names in found.items()}
+    """Number of validation pairs of each part: a pair has one file in each of its data set's folders, of any name."""
+    folders = Counter(
+        (file["part"], PurePosixPath(file["name"]).parent) for file in files if file["role"] == "validation"
+    )
+    largest: Counter[tuple[str, PurePosixPath]] = Counter()
+    for (part, folder), count in folders.items():
+        largest[part, folder.parent] = max(largest[part, folder.parent], count)
+    pairs: Counter[str] = Counter()
+    for (part, _), count in largest.items():
+        pairs[part] += count
+    return dict(pairs)
 
 
 def short_commit(commit: str | None) -> str:

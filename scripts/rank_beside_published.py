@@ -61,10 +61,10 @@ def own_rows(path: Path, one: Set, convention: str) -> list[Row]:
             raise ValueError(f"{path}: {name} has no {', '.join(lacking)}; score it without --metrics")
         scored = {image["name"] for image in content["images"] if image["method"] == name}
         if scored != set(one.names):
-            missing, other = sorted(set(one.names) - scored), sorted(scored - set(one.names))
+            lists = {"missing": sorted(set(one.names) - scored), "not of this set": sorted(scored - set(one.names))}
+            differences = "; ".join(f"{what}: {', '.join(names)}" for what, names in lists.items() if names)
             raise ValueError(
-                f"{path}: {name} was scored on other pairs than those of {one.name}: missing "
-                f"{', '.join(missing) or 'none'}; not of this set {', '.join(other) or 'none'}"
+                f"{path}: {name} was scored on other pairs than the {len(one.names)} of {one.name}; {differences}"
             )
         rows.append(Row(name, method["mean"], ours=True, missing=method["skipped"]))
     return rows

@@ -220,6 +220,13 @@ def test_other_options_need_another_folder(call, monkeypatch):
     assert status == 1 and "reference_seed0 holds a run of other options (train differs); choose another --out" in err
 
 
+def test_held_out_pairs_count_once_whatever_their_files_are_called():
+    names = ["IVF/infrared/1_ir.png", "IVF/visible/1_vis.png", "IVF_B/infrared/1_ir.png", "IVF_B/visible/1_vis.png"]
+    files = [{"part": "ivf", "role": "validation", "name": name} for name in names]
+    files.append({"part": "ivf", "role": "training", "name": "IVF/infrared/2_ir.png"})
+    assert ablate.held_out_pairs(files) == {"ivf": 2}
+
+
 def test_without_held_out_pairs_nothing_is_scored(call):
     status, _, err = call(parts=({**IVF, "data": {**IVF["data"], "validation": []}},))
     assert status == 1 and "holds no pairs out (data.validation): nothing would be scored" in err

@@ -286,4 +286,4 @@ def test_files_of_the_system_are_not_extracted(tmp_path, capsys):
     (tmp_path / "in/._a.jpg").write_bytes(b"\0\5\x16\7")  # what macOS puts beside it
     (tmp_path / "in/b.jpg").mkdir()
     assert extract.run([str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
-    assert "1 files with temperatures, 1 with a photograph, 0 failed" in capsys.readouterr().out
+    assert "files with temperatures: 1, with a photograph: 1, failed: 0" in capsys.readouterr().out

@@ -39,6 +39,17 @@ def call(capsys, *words: object) -> tuple[int, str, str]:
     return status, *capsys.readouterr()
 
 
+@pytest.mark.parametrize("verb", ["fuse", "align", "check", "compare", "score", "video"])
+def test_commands_name_the_patterns_that_pair_two_folders(tmp_path, capsys, verb):
+    for folder, name in (("flir", "FLIR1.png"), ("webcam", "frame_1.png")):
+        (tmp_path / folder).mkdir()
+        PIL.Image.new("L", (8, 8)).save(tmp_path / folder / name)
+    rest = {"fuse": ["-o", tmp_path / "out"], "video": ["-o", tmp_path / "out"], "align": [], "check": []}
+    rest |= {"compare": [f"mine={tmp_path / 'webcam'}", "-o", tmp_path / "out"], "score": ["--baselines", "max"]}
+    status, _, error = call(capsys, verb, tmp_path / "flir", tmp_path / "webcam", *rest[verb])
+    assert status == 1 and "try --pattern_a 'FLIR*' --pattern_b 'frame_*'" in error
+
+
 def test_usage_version_and_unknown_verbs(capsys):
     status, out, _ = call(capsys, "--help")
     assert status == 0 and all(f"  {verb} " in out for verb in COMMANDS) and len(out.splitlines()) < 25

@@ -248,7 +248,11 @@ def test_own_results_get_a_row_among_the_published_ones(tmp_path, capsys):
     ("name", "change", "message"),
     [
         ("IV", {}, "no set 'IV' was compared; choose one of IVF, IVF_MSRS"),
-        ("IVF", {"names": ["FLIR_00211", "x"]}, "mine was scored on other pairs than those of IVF: missing FLIR_01130"),
+        (
+            "IVF",
+            {"names": ["FLIR_00211", "x"]},
+            "mine was scored on other pairs than the 20 of IVF; missing: FLIR_01130",
+        ),
         ("IVF", {"convention": "vifb"}, "convention vifb; the published scores are in adasffuse"),
         ("IVF", {"text": "{}"}, "scores.json: holds no scores; adasffuse score --json writes them"),
         ("IVF", {"text": "no JSON"}, "scores.json: holds no scores; adasffuse score --json writes them"),

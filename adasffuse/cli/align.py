@@ -363,8 +363,9 @@ def _border_notice(empty: list[float], grid: str) -> str:
     images = f"{len(empty)} warped images of source {side.upper()} do" if len(empty) > 1 else "the warped image does"
     black = f"--no_data_{side} 0 has all black read as no data"
     cure = f"fusing takes that of infrared images, where it is large, for no data; {black}" if side == "a" else black
+    share = "less than 0.1%" if max(empty) < 0.001 else f"up to {max(empty):.1%}"
     return (
-        f"{images} not reach all of the grid: up to {max(empty):.1%} of the pixels are exact 0, which other programs "
+        f"{images} not reach all of the grid: {share} of the pixels are exact 0, which other programs "
         f"read as black; {cure}; fusing with --align instead keeps what has no data"
     )
 

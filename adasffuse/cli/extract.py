@@ -67,7 +67,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         return ended_by(error)
     for line in few_of_each(("", reason) for reason in failed):
         say(f"  failed: {printable(line)}", sys.stderr)
-    counts = f"{written} files with temperatures, {photographs} with a photograph, {len(failed)} failed"
+    counts = f"files with temperatures: {written}, with a photograph: {photographs}, failed: {len(failed)}"
     say(f"{counts} -> {printable(args.out)}")
     return int(bool(failed))
 

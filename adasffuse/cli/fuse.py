@@ -35,7 +35,7 @@ from adasffuse.images.folders import images_of
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import SceneError, SceneFolder, SceneProblem, find_scenes
+from adasffuse.images.pairs import SceneFolder, SceneProblem, find_scenes
 from adasffuse.images.patterns import is_tree
 from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, tree_below
 from adasffuse.images.volumes import holds_volumes, is_volume, stem_of, volumes_of
@@ -184,7 +184,7 @@ def parse_args(argv: Sequence[str] | None, prog: str | None = None) -> argparse.
 def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Fuse as the arguments say; the exit status: 0 only if everything was fused."""
     args = parse_args(argv, prog)
-    return run_shared(partial(_run, args), args.json, _advice)
+    return run_shared(partial(_run, args), args.json)
 
 
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
@@ -640,12 +640,3 @@ def _report_values(report: inference.FolderReport, fuser: inference.Fuser, work:
         "ranges": [list(window) if window else None for window in report.ranges],
         "seconds": round(report.seconds, 3),
     }
-
-
-def _advice(error: Exception) -> str:
-    """The arguments that would help, where the error knows better folders or patterns."""
-    if not isinstance(error, SceneError) or not (error.folders or error.patterns):
-        return ""
-    words = [shlex.quote(str(folder)) for folder in error.folders]
-    words += [f"--pattern_{side} {shlex.quote(pattern)}" for side, pattern in zip("ab", error.patterns)]
-    return f"; try {' '.join(words)}"

@@ -2,34 +2,15 @@
 
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
+import shlex
 from collections.abc import Callable, Iterable
 
 from adasffuse import inference
 from adasffuse.images.notices import few_of_each
+from adasffuse.images.pairs import SceneError
 from adasffuse.inference.results import SaveError
 from adasffuse.messages import printable
 from adasffuse.process import say, say_error
-
-
-def run_shared(
-    work: Callable[[inference.Ranks], int], as_json: bool = False, advice: Callable[[Exception], str] = lambda error: ""
-) -> int:
-    """Do the work together with the processes that torchrun has started, if it has; the exit status, see `status_of`.
-
-    A result that could not be saved is told by every process, since it may be this one's disk.
-
-    Args:
-        as_json: the error is also reported as a JSON object on standard output.
-        advice: what follows an error's message.
-    """
-    with inference.join_ranks() as ranks:
-        try:
-            return work(ranks)
-        except (ValueError, OSError) as error:
-            if ranks.main or isinstance(error, SaveError):
-                say_error(error, ranks.main and as_json, advice(error))
-            ranks.leave(failed=True)
-            return status_of(error)
 
 
 def status_of(error: Exception) -> int:
@@ -41,10 +22,46 @@ def status_of(error: Exception) -> int:
     return 2 if type(error) is ValueError else 1
 
 
-def ended_by(error: Exception, as_json: bool = False, advice: str = "") -> int:
-    """`say_error`; the exit status is `status_of` the error."""
-    say_error(error, as_json, advice)
+def better_sources(error: Exception) -> str:
+    """The arguments that would help, behind an error's message, where the error knows better folders or patterns."""
+    if not isinstance(error, SceneError) or not (error.folders or error.patterns):
+        return ""
+    words = [shlex.quote(str(folder)) for folder in error.folders]
+    words += [f"--pattern_{side} {shlex.quote(pattern)}" for side, pattern in zip("ab", error.patterns)]
+    return f"; try {' '.join(words)}"
+
+
+def ended_by(error: Exception, as_json: bool = False, advice: Callable[[Exception], str] = better_sources) -> int:
+    """`say_error`; the exit status is `status_of` the error.
+
+    Args:
+        as_json: the error is also reported as a JSON object on standard output.
+        advice: what follows an error's message.
+    """
+    say_error(error, as_json, advice(error))
     return status_of(error)
+
+
+def run_shared(
+    work: Callable[[inference.Ranks], int],
+    as_json: bool = False,
+    advice: Callable[[Exception], str] = better_sources,
+) -> int:
+    """Do the work together with the processes that torchrun has started, if it has; the exit status, see `status_of`.
+
+    A result that could not be saved is told by every process, since it may be this one's disk.
+
+    Args:
+        as_json, advice: as in `ended_by`.
+    """
+    with inference.join_ranks() as ranks:
+        try:
+            return work(ranks)
+        except (ValueError, OSError) as error:
+            if ranks.main or isinstance(error, SaveError):
+                ended_by(error, ranks.main and as_json, advice)
+            ranks.leave(failed=True)
+            return status_of(error)
 
 
 def say_few(heading: str, said: Iterable[tuple[str, str]]) -> None:

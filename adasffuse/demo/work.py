@@ -148,7 +148,10 @@ def _fuse_pair(
     images = images if aligner is None else aligner.align(images)
     if len({image.pixels.shape[:2] for image in images}) > 1:
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
-        raise ImageError(f"sizes differ: {listed} pixels; choose a registration")
+        cure = "choose a registration"
+        if task.id == "mif":
+            cure += ", or place DICOM slices by what their files say: adasffuse fuse A B -o OUT --resample b"
+        raise ImageError(f"sizes differ: {listed} pixels; {cure}")
     notices = _notices(task, images, aligner)
     notices += infrared_notices([fuser.look_at(paths[0], images)], fuser.denoise)
     images[0] = in_palette(images[0], palette, paths[0])

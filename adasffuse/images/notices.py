@@ -147,7 +147,7 @@ def few_of_each(said: Iterable[tuple[str, str]]) -> list[str]:
     fault.
 
     Args:
-        said: name and text; the line of one whose name is '' is the text.
+        said: name and text; the line is the text alone where the name is '', or begins it.
     """
     groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for name, text in said:
@@ -156,7 +156,7 @@ def few_of_each(said: Iterable[tuple[str, str]]) -> list[str]:
     lines = []
     for group in groups.values():
         shown = group if len(group) == SHOWN + 1 else group[:SHOWN]
-        lines += [f"{name}: {text}" if name else text for name, text in shown]
+        lines += [text if text.startswith(f"{name}: ") or not name else f"{name}: {text}" for name, text in shown]
         rest = [name for name, _ in group[len(shown) :]]
         if any(rest):
             lines.append(f"{first_of(rest, _NAMES)}: the same, but for names and numbers")

@@ -409,7 +409,10 @@ def _check_same_size(images: Sequence[Image]) -> None:
     sizes = [image.pixels.shape[:2] for image in images]
     if len(set(sizes)) > 1:
         listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))
-        raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
+        raise ValueError(
+            f"the sources must have one height and width, got {listed}; register them first, or give align, an Aligner "
+            "of adasffuse.registration.aligner"
+        )
 
 
 def _remarks_on_content(

@@ -183,8 +183,8 @@ def refuse_image_name(save_dir: Path) -> None:
     of_file = save_dir.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}
     if (of_file or is_volume(save_dir)) and not save_dir.is_dir():
         raise ValueError(
-            f"{save_dir}: results need a folder here, and this is the name of a file; give a name without "
-            f"{save_dir.suffix!r}; only two files, or one stack, give one file, ending in {', '.join(RESULT_SUFFIXES)}"
+            f"{save_dir}: results need a folder here, whose name does not end in {save_dir.suffix!r}; of two files, or "
+            f"of one stack, a file that ends in {', '.join(RESULT_SUFFIXES)} is written, too"
         )
 
 

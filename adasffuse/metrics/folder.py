@@ -552,7 +552,10 @@ def _check_size(images: Mapping[str, np.ndarray], paths: Mapping[str, Path], nam
     (height, width), (own_height, own_width) = images["a"].shape[:2], images[name].shape[:2]
     if (own_height, own_width) != (height, width):
         sizes = f"{paths['a']} is {width}x{height}, {paths[name]} is {own_width}x{own_height} pixels"
-        raise ImageError(f"sizes differ: {sizes}; fuse and save at the sources' size")
+        cure = "fuse and save at the sources' size"
+        if name == "b":
+            cure = "score aligned sources: adasffuse align A B -o DIR writes them"
+        raise ImageError(f"sizes differ: {sizes}; {cure}")
 
 
 def _check_regular(path: Path) -> None:
