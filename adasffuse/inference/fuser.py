@@ -22,7 +22,6 @@ from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import COLOR_MARGIN, in_one_cold_hue, is_colorful, keep_hot_spots, rebuild_color
 from adasffuse.images.content import choose_sources, measure_content
-from adasffuse.images.drift import equally_bright
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, made_in_bands, release_if_large
@@ -31,6 +30,7 @@ from adasffuse.images.noise import denoised, noise_levels
 from adasffuse.images.notices import InfraredLook
 from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
+from adasffuse.inference.drift import equally_bright
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
 from adasffuse.inference.tiling import fuse_tiled, on_grid
 from adasffuse.models import AdaSFFuse
@@ -87,7 +87,7 @@ class Fuser:
         denoise: share of the sources' noise that is removed before fusing, 0 to 1, of infrared + visible alone; see
             `adasffuse.images.noise`.
         keep_brightness: whether focus settings are fused as bright as they are; otherwise they are made equally bright
-            where their exposure has drifted, see `adasffuse.images.drift`.
+            where their exposure has drifted, see `adasffuse.inference.drift`.
     Raises:
         ValueError: a wrong type, impossible tile size, unknown precision or device, or a strength, people, denoise
             or keep_brightness where the task has none.

@@ -14,7 +14,6 @@ from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
 from adasffuse.files import real_path
 from adasffuse.images.content import measure_content
-from adasffuse.images.drift import Exposure, drift_notices, evening_factors, measure_exposure, scale_brightness
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
@@ -23,6 +22,7 @@ from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import result_depth
+from adasffuse.inference.drift import Exposure, drift_notices, evening_factors, measure_exposure, scale_brightness
 from adasffuse.inference.ghosts import GhostRemover, Watch, as_bright_as, unclipped_share
 from adasffuse.inference.movement import MovementWatch
 from adasffuse.messages import first_of
