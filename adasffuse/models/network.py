@@ -208,7 +208,7 @@ class AdaSFFuse(nn.Module):
         return self.training or not self.uses(kinds) or self.kinds.has_residual(kinds, count)
 
     def parted(self, maps: Sequence[Tensor], kinds: Kinds, count: int) -> tuple[Tensor | None, Sequence[Tensor]]:
-        """The decoder's image, None where none is added, and the maps of the head, from `weight_maps` of `count` sources."""
+        """The decoder's image, None where none is added, and the head's maps: the `weight_maps` of `count` sources."""
         return (maps[0], maps[1:]) if self.has_residual(kinds, count) else (None, maps)
 
     def base_logit(self, kinds: Kinds) -> Callable[[Tensor], Tensor] | None:
