@@ -72,7 +72,7 @@ def ycbcr_to_rgb(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
 def fit_gamut(y: Plane, cb: Plane, cr: Plane) -> tuple[Plane, Plane]:
     """Shrink (Cb, Cr) towards neutral, hue kept, just until RGB lies in [0, 1]; Y in [0, 1] is never touched."""
     lowest, highest = _extremes(cb, cr)
-    scale = _smaller((1 - y) / highest.clip(min=_LEAST), y / (-lowest).clip(min=_LEAST)).clip(max=1)
+    scale = _smaller((1 - y) / highest.clip(min=_LEAST), y / (-lowest).clip(min=_LEAST)).clip(max=1.0)
     return cb * scale, cr * scale
 
 
@@ -239,8 +239,8 @@ def make_room(luma: Plane, cb: Plane, cr: Plane) -> Plane:
         luminance at which `fit_gamut` then leaves that chroma.
     """
     _, highest = _extremes(cb, cr)
-    over = (luma + highest - 1).clip(min=0)
-    return luma - (luma - _FOCAL).clip(min=0) * over / (over + (1 - _FOCAL))
+    over = (luma + highest - 1).clip(min=0.0)
+    return luma - (luma - _FOCAL).clip(min=0.0) * over / (over + (1 - _FOCAL))
 
 
 def is_gray(pixels: np.ndarray) -> bool:
@@ -276,7 +276,7 @@ def activity_share(luma: Plane, own: Plane, channels: Sequence[Plane]) -> Plane:
     """
     red, green, blue = channels
     told = _ramp(_larger(_larger(red, green), blue), _FAINT)
-    return _larger(told, ((own + _DARKEST) / luma.clip(min=_DARKEST)).clip(max=1))
+    return _larger(told, ((own + _DARKEST) / luma.clip(min=_DARKEST)).clip(max=1.0))
 
 
 def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
@@ -303,7 +303,7 @@ def hot_spots_kept(luma: Plane, own: Plane, cb: Plane, cr: Plane) -> Plane:
         luma: fused luminance in [0, 1].
         own, cb, cr: of the functional image, the first source, which gives the result its chroma; 0 of a gray one.
     """
-    warmth = cr - cb.clip(0, _MOST_BLUE)
+    warmth = cr - cb.clip(0.0, _MOST_BLUE)  # bounds of one type, as ONNX wants them
     bright = _larger(_ramp(own, _BRIGHT), _ramp(warmth, _TINTED) * _ramp(own, _TINTED_BRIGHT))
     least = _LEAST_CHROMA * _ramp(warmth, _WARM)
     lowest, highest = _extremes(cb, cr)
@@ -334,7 +334,7 @@ def in_one_cold_hue(pixels: np.ndarray) -> bool:
 def _ramp(x: Plane, ends: tuple[float, float]) -> Plane:
     """Linear from 0 at the first end to 1 at the second, which may be the lower one; constant beyond both."""
     first, second = ends
-    return ((x - first) * (1 / (second - first))).clip(0, 1)
+    return ((x - first) * (1 / (second - first))).clip(0.0, 1.0)
 
 
 def is_colorful(pixels: np.ndarray) -> bool:
