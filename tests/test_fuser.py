@@ -417,3 +417,12 @@ def test_settings_differ_where_networks_of_equal_parameters_do():
         model.options = replace(model.options, unshaded=unshaded)
         settings.add(settings_of(Fuser(model, TASKS["ivf"])))
     assert len(settings) == 2
+
+
+def test_a_fuser_within_torch_compile_runs_as_it_is():
+    """Its steps are NumPy's and cannot be traced."""
+    fuser = Fuser(Mean(), TASKS["ivf"])
+    a, b = torch.from_numpy(gray()), torch.from_numpy(gray(seed=1))
+    compiled = torch.compile(lambda *sources: fuser(*sources) + 0, backend="eager")
+    assert torch.equal(compiled(a, b), fuser(a, b))
+    assert np.array_equal(torch.compile(fuser.fuse, backend="eager")(a.numpy(), b.numpy()), fuser.fuse(a, b))

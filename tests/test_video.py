@@ -30,9 +30,10 @@ from adasffuse.images.video_writing import Sound, write_video
 from adasffuse.images.write import write_image
 from adasffuse.inference import live as live_module
 from adasffuse.inference.frame_notices import FrameNotices
+from adasffuse.inference.frame_pairs import FramePairs, check_pair
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.live import show_cameras, show_files
-from adasffuse.inference.video import FramePairs, check_pair, fuse_video
+from adasffuse.inference.video import fuse_video
 from adasffuse.installation import install_command
 from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.transform import Transform
