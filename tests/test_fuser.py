@@ -78,7 +78,7 @@ def test_luminance_is_that_of_the_network():
 
 def test_results_are_clamped_and_rounded_never_stretched():
     class Fixed(Mean):
-        def compose(self, sources, maps, kinds=()):
+        def forward(self, sources, kinds=()):
             return torch.tensor([[[[-0.5, 0.25, 0.5019, 1.7]]]])
 
     fuser, source = Fuser(Fixed(), TASKS["ivf"]), np.zeros((1, 4), np.uint8)

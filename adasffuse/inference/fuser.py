@@ -37,7 +37,6 @@ from adasffuse.inference.remarks import remarks_on_content, remarks_on_scan
 from adasffuse.inference.tiling import fuse_tiled, on_grid
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import load_network
-from adasffuse.models.network import check_sources
 from adasffuse.models.reduced import reduction
 from adasffuse.models.tiles import GRID
 from adasffuse.models.weights import digest
@@ -372,15 +371,13 @@ class Fuser:
         used = choose_sources(contents)
         shown = blend_empty([lumas[k] for k in used], [contents[k] for k in used])
         sources = [self._to_tensor(luma) for luma in shown]
-        check_sources(sources)
         kinds = self.task.kinds_of(len(sources))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.needs_tiles(lumas[0].shape):
                 release_freed_memory()  # of reading: the network asks for blocks of other sizes
                 fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, kinds)
             else:
-                stacked = torch.stack(sources)
-                fused = self.model.compose(stacked, self.model.weight_maps(stacked, kinds), kinds)
+                fused = self.model(sources, kinds=kinds)
         luma = fused[0, 0].float().clamp_(0, 1).cpu().numpy()
         if self.strength != 1:
             visible = lumas[-1]

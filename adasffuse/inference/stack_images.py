@@ -75,9 +75,7 @@ class StackImages:
         self._transforms: list[Transform | None] = [None] * len(paths)
         self._sized: tuple[int, tuple[int, int]] | None = None  # the image that was read first, its height and width
         self._filling: Image | None = None  # `_middle_image`, once an image holds no data somewhere
-        self._nearest: tuple[np.ndarray, np.ndarray] | None = (
-            None  # `nearest_known`, where none of the images holds data
-        )
+        self._nearest: tuple[np.ndarray, np.ndarray] | None = None  # `nearest_known`, where no image holds data
         self._watch = self._watch_for_movement()
         self._ghosts: GhostRemover | None = None
         self._moving = 0.0  # largest share of an image that moves

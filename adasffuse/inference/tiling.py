@@ -16,7 +16,7 @@ from adasffuse.models.bands import halvings
 from adasffuse.models.heads import FAINT, Parts
 from adasffuse.models.kinds import Kinds
 from adasffuse.models.lights import LightLift
-from adasffuse.models.network import AdaSFFuse, pad_to_multiple
+from adasffuse.models.network import AdaSFFuse, check_sources, pad_to_multiple
 from adasffuse.models.precision import wide
 from adasffuse.models.targets import Found, TargetLift
 from adasffuse.models.tiles import BAND, GRID, Tiles, divided, inside, row_bands, rows_of, with_rim
@@ -39,9 +39,11 @@ def fuse_tiled(
         kinds: of the sources, see `AdaSFFuse.forward`.
         band: pixels that are composed at a time.
     Raises:
-        ValueError: tile or overlap is impossible.
+        ValueError: tile or overlap is impossible, or the sources are not two or more of one shape.
     """
-    whole = _Extended(list(sources), network.multiple)
+    sources = list(sources)
+    check_sources(sources)
+    whole = _Extended(sources, network.multiple)
     tile, overlap, grid = on_grid(network, tile, overlap)
     if not 0 <= overlap < tile:
         raise ValueError(
@@ -107,12 +109,16 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
     weighs_exposure, infrared = head.has_exposure(own), network.infrared_in(kinds)
     levels, exposed = _coarse(whole, patch, whole.bands(pixels), weighs_exposure)
     coarse = head.coarse_blend(Parts(levels, own, exposed, infrared), network.base_logit(kinds))
+
+    def patches_of(images: Tensor) -> Tensor:
+        return network.as_patches(images).unflatten(0, (count, 1))  # (S, 1, P, h, w)
+
     fused = whole.sources[0].new_empty(1, 1, height, width)
     for rows in whole.bands(pixels):  # the finest band, with the rows around it that its weights depend on
         around = whole.with_rim(rows)
         cells = divided(around, 2 * patch)
-        patches = network.as_patches(whole.part(around)).unflatten(0, (count, 1))  # (S, 1, P, h, w)
-        shown = [_exposure(whole, around, network)] if weighs_exposure else []
+        patches = patches_of(whole.part(around))
+        shown = [patches_of(_exposure_of(whole, around))] if weighs_exposure else []
         residual, local = network.parted(rows_of(maps, divided(around, patch), whole.height // patch), kinds, count)
         parts = Parts([patches, levels[1][..., cells, :]], local, shown, infrared)
         band = head.finest_blend(coarse[..., cells, :], parts, residual)
@@ -150,12 +156,6 @@ def _exposure_of(whole: _Extended, rows: slice) -> Tensor:
     around = whole.with_rim(rows)
     weights = exposure_weights(whole.part(around), FAINT)
     return weights[..., inside(rows, around), :]
-
-
-def _exposure(whole: _Extended, rows: slice, network: AdaSFFuse) -> Tensor:
-    """The same in patches, (S, 1, P, h, w)."""
-    weights = _exposure_of(whole, rows)
-    return network.as_patches(weights).unflatten(0, weights.shape[:2])
 
 
 def on_grid(network: AdaSFFuse, tile: int, overlap: int) -> tuple[int, int, int]:

@@ -67,12 +67,11 @@ class StreamedFusion:
                 self._bands.append(tuple(bands))
         if self._count == 0:
             self._lowest, self._highest = image.clone(), image.clone()
+            self._strength = torch.zeros_like(image) if self._weighs_exposure else None
         else:
             torch.minimum(self._lowest, image, out=self._lowest)
             torch.maximum(self._highest, image, out=self._highest)
-        if self._weighs_exposure:
-            if self._strength is None:
-                self._strength = torch.zeros_like(image)
+        if self._strength is not None:
             for rows in self._rows:
                 self._strength[..., rows, :] += self._strength_of(image, rows)
         self._count += 1
