@@ -648,11 +648,11 @@ def test_a_video_whose_index_is_missing_is_refused(tmp_path, pair):
 
 def test_an_interrupt_leaves_no_half_video(tmp_path, pair):
     class Interrupted(Mean):
-        def compose(self, sources, maps, kinds=()):
+        def forward(self, sources, kinds=()):
             self.calls = getattr(self, "calls", 0) + 1
             if self.calls == 5:
                 raise KeyboardInterrupt
-            return super().compose(sources, maps, kinds)
+            return super().forward(sources, kinds)
 
     (tmp_path / "out.mp4").write_bytes(b"before")
     fuser = Fuser(Interrupted(), find_task("ivf"), precision="float32")
@@ -917,9 +917,9 @@ class FakeWindow:
 
 def slow_fuser(clock: Clock, seconds: float) -> Fuser:
     class Slow(Mean):
-        def compose(self, sources, maps, kinds=()):
+        def forward(self, sources, kinds=()):
             self.clock.now += seconds
-            return super().compose(sources, maps, kinds)
+            return super().forward(sources, kinds)
 
         def __deepcopy__(self, memo):
             return self
