@@ -8,9 +8,9 @@ from tiny import network, texture, write_weights
 
 from adasffuse.cli import fuse, stack, task_script
 from adasffuse.images.arrays import as_image
-from adasffuse.images.drift import drift_notices, equally_bright, evening_factors, measure_exposure, scale_brightness
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.write import write_image
+from adasffuse.inference.drift import drift_notices, equally_bright, evening_factors, measure_exposure, scale_brightness
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.stack import StackOptions, fuse_stack, plan_stack
 from adasffuse.tasks import KINDS, TASKS

@@ -42,9 +42,10 @@ from adasffuse.export.write import (
     write_pt2,
 )
 from adasffuse.files import replacing
-from adasffuse.images import color, drift
+from adasffuse.images import color
 from adasffuse.images.image import Image
 from adasffuse.images.write import write_image
+from adasffuse.inference import drift
 from adasffuse.installation import install_command
 from adasffuse.models.network import pad_to_multiple
 from adasffuse.models.spectral import REACH, SpectralFilter

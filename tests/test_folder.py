@@ -21,9 +21,10 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import results as results_module
 from adasffuse.inference.dry_run import plan_scenes
-from adasffuse.inference.folder import FolderReport, WantedResults, _Turns, fuse_folder, fuse_scenes
+from adasffuse.inference.folder import FolderReport, WantedResults, fuse_folder, fuse_scenes
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.results import SaveError
+from adasffuse.inference.turns import Turns
 from adasffuse.inference.work import find_work, work_of_files
 from adasffuse.tasks import TASKS
 
@@ -72,12 +73,12 @@ def four_threads():
 def test_two_small_images_are_fused_at_once_with_half_of_the_threads_each(four_threads):
     meeting = threading.Barrier(2, timeout=30)
 
-    def fuse(turns: _Turns) -> int:
+    def fuse(turns: Turns) -> int:
         with turns.one(640 * 480):
             meeting.wait()  # for the other one, which must have its turn now, too
             return torch.get_num_threads()
 
-    with _Turns(torch.device("cpu")) as turns, ThreadPoolExecutor(2) as pool:
+    with Turns(torch.device("cpu")) as turns, ThreadPoolExecutor(2) as pool:
         assert [job.result() for job in [pool.submit(fuse, turns) for _ in range(2)]] == [2, 2]
     assert torch.get_num_threads() == 4
 
@@ -95,11 +96,11 @@ class WatchedCondition(threading.Condition):
 
 
 def test_a_large_image_is_fused_alone_with_all_threads(four_threads):
-    def fuse(turns: _Turns) -> int:
+    def fuse(turns: Turns) -> int:
         with turns.one(4096 * 3072):
             return torch.get_num_threads()
 
-    with _Turns(torch.device("cpu")) as turns, ThreadPoolExecutor(1) as pool:
+    with Turns(torch.device("cpu")) as turns, ThreadPoolExecutor(1) as pool:
         turns._changed = condition = WatchedCondition()
         with turns.one(640 * 480):
             large = pool.submit(fuse, turns)

@@ -78,7 +78,7 @@ def test_luminance_is_that_of_the_network():
 
 def test_results_are_clamped_and_rounded_never_stretched():
     class Fixed(Mean):
-        def compose(self, sources, maps, kinds=()):
+        def forward(self, sources, kinds=()):
             return torch.tensor([[[[-0.5, 0.25, 0.5019, 1.7]]]])
 
     fuser, source = Fuser(Fixed(), TASKS["ivf"]), np.zeros((1, 4), np.uint8)
@@ -417,3 +417,12 @@ def test_settings_differ_where_networks_of_equal_parameters_do():
         model.options = replace(model.options, unshaded=unshaded)
         settings.add(settings_of(Fuser(model, TASKS["ivf"])))
     assert len(settings) == 2
+
+
+def test_a_fuser_within_torch_compile_runs_as_it_is():
+    """Its steps are NumPy's and cannot be traced."""
+    fuser = Fuser(Mean(), TASKS["ivf"])
+    a, b = torch.from_numpy(gray()), torch.from_numpy(gray(seed=1))
+    compiled = torch.compile(lambda *sources: fuser(*sources) + 0, backend="eager")
+    assert torch.equal(compiled(a, b), fuser(a, b))
+    assert np.array_equal(torch.compile(fuser.fuse, backend="eager")(a.numpy(), b.numpy()), fuser.fuse(a, b))

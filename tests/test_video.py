@@ -30,9 +30,10 @@ from adasffuse.images.video_writing import Sound, write_video
 from adasffuse.images.write import write_image
 from adasffuse.inference import live as live_module
 from adasffuse.inference.frame_notices import FrameNotices
+from adasffuse.inference.frame_pairs import FramePairs, check_pair
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.live import show_cameras, show_files
-from adasffuse.inference.video import FramePairs, check_pair, fuse_video
+from adasffuse.inference.video import fuse_video
 from adasffuse.installation import install_command
 from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.transform import Transform
@@ -479,7 +480,7 @@ def test_frames_near_some_times_are_those_of_the_whole_sequence_and_few_others_a
 
 def test_pairs_that_are_spread_are_those_of_all_pairs(tmp_path):
     """Every tenth of 60 frames of B; A has other times.  Of a folder beside a video as well."""
-    from adasffuse.inference.video import spread_pairs
+    from adasffuse.inference.frame_pairs import spread_pairs
 
     a = VideoFile(make_video(tmp_path / "a.mkv", scene(75), times=[33 * k for k in range(75)]))
     b = VideoFile(make_video(tmp_path / "b.mkv", scene(60), times=[40 * k for k in range(60)]))
@@ -704,11 +705,11 @@ def test_a_video_whose_index_is_missing_is_refused(tmp_path, pair):
 
 def test_an_interrupt_leaves_no_half_video(tmp_path, pair):
     class Interrupted(Mean):
-        def compose(self, sources, maps, kinds=()):
+        def forward(self, sources, kinds=()):
             self.calls = getattr(self, "calls", 0) + 1
             if self.calls == 5:
                 raise KeyboardInterrupt
-            return super().compose(sources, maps, kinds)
+            return super().forward(sources, kinds)
 
     (tmp_path / "out.mp4").write_bytes(b"before")
     fuser = Fuser(Interrupted(), find_task("ivf"), precision="float32")
@@ -988,9 +989,9 @@ class FakeWindow:
 
 def slow_fuser(clock: Clock, seconds: float) -> Fuser:
     class Slow(Mean):
-        def compose(self, sources, maps, kinds=()):
+        def forward(self, sources, kinds=()):
             self.clock.now += seconds
-            return super().compose(sources, maps, kinds)
+            return super().forward(sources, kinds)
 
         def __deepcopy__(self, memo):
             return self

@@ -10,6 +10,7 @@ import torch
 
 from adasffuse.images.write import write_image
 from adasffuse.models import AdaSFFuse, ModelOptions
+from adasffuse.models.network import stack_sources
 from adasffuse.models.weights import save_weights
 
 SHAPE = {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head_dim": 8, "d_state": 8, "targets": False}
@@ -22,11 +23,8 @@ class Mean(AdaSFFuse):
         torch.nn.Module.__init__(self)
         self.options, self.targets = ModelOptions(), None
 
-    def weight_maps(self, sources: torch.Tensor, kinds: tuple[str, ...] = ()) -> tuple[torch.Tensor, ...]:
-        return ()
-
-    def compose(self, sources, maps, kinds=()) -> torch.Tensor:
-        return sources.mean(dim=0)
+    def forward(self, sources: list[torch.Tensor], kinds: tuple[str, ...] = ()) -> torch.Tensor:
+        return stack_sources(sources).mean(dim=0)
 
 
 def network(seed: int = 0, far_sighted: bool = True, **changes) -> AdaSFFuse:

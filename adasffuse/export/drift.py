@@ -1,4 +1,4 @@
-"""The rule of `adasffuse.images.drift` on tensors: S sources, (B, 1 or 3, H, W) in [0, 1], each sample by itself."""
+"""The rule of `adasffuse.inference.drift` on tensors: S sources, (B, 1 or 3, H, W) in [0, 1], each sample by itself."""
 
 from collections.abc import Sequence
 
@@ -7,69 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.export.color import luma
-from adasffuse.images.drift import (
-    ALIKE,
-    BRIGHT,
-    CELLS,
-    DARK,
-    EXPLAINED,
-    FLAT,
-    HIGHLIGHTS,
-    LEAST_CELLS,
-    MOST,
-    SAMPLES,
-    SEEN,
-)
-
-_LEAST = 1e-12  # instead of a division by zero
+from adasffuse.inference.drift import CELLS, HIGHLIGHTS, SAMPLES, factors_and_middle
 
 
 def equally_bright(sources: Sequence[Tensor]) -> list[Tensor]:
-    """Sources without drift of their exposure, as `adasffuse.images.drift.equally_bright` makes images.
+    """Sources without drift of their exposure, as `adasffuse.inference.drift.equally_bright` makes images.
 
     Flat sources have a share in the mean brightness.  Highlights are looked for in the pixels of a grid.
     """
-    factors = evening_factors(torch.stack([_cell_means(luma(one)) for one in sources]), _highlights(sources))
+    factors, _ = factors_and_middle(torch.stack([_cell_means(luma(one)) for one in sources]), _highlights(sources))
     return [(one * factor[:, None, None, None]).clamp(max=1.0) for one, factor in zip(sources, factors)]
-
-
-def evening_factors(cells: Tensor, highlights: Tensor) -> Tensor:
-    """The factor for each source that makes all equally bright, (S, B).
-
-    Args:
-        cells: (S, B, N) mean luminance.
-        highlights: (S, B), nearly all values are at most that.
-    """
-    middle = cells.sum(dim=2).argsort(dim=0)[len(cells) // 2]  # (B,)
-    reference = cells.gather(0, middle[None, :, None].expand(1, -1, cells.shape[2]))
-    brighter = _log_factors(cells, reference)
-    spread = brighter.amax(dim=0) - brighter.amin(dim=0)
-    unclipped = (brighter - highlights.clamp(min=DARK).log()).amin(dim=0)
-    factors = (torch.minimum(brighter.mean(dim=0), unclipped) - brighter).exp()
-    drifted = (spread > 0) & (spread.exp() <= MOST)
-    return torch.where(drifted, factors, torch.ones_like(factors))
-
-
-def _log_factors(cells: Tensor, reference: Tensor) -> Tensor:
-    """Logarithm of the factor by which each source is brighter than the reference, (1, B, N); 0 where there is none."""
-    telling = (torch.minimum(cells, reference) > DARK) & (torch.maximum(cells, reference) < BRIGHT)
-    count = telling.sum(dim=2, keepdim=True)
-    ratios = (cells.clamp(min=_LEAST) / reference.clamp(min=_LEAST)).log()
-    ordered = torch.where(telling, ratios, torch.full_like(ratios, torch.inf)).sort(dim=2).values
-    below, above = ((count - 1) // 2).clamp(min=0), count // 2
-    found = (ordered.gather(2, below) + ordered.gather(2, above)) / 2  # the median; infinite where no cell tells
-
-    def mean(values: Tensor) -> Tensor:
-        return torch.where(telling, values, torch.zeros_like(values)).sum(dim=2, keepdim=True) / count.clamp(min=1)
-
-    one, other = cells - mean(cells), reference - mean(reference)
-    variance, of_reference = mean(one.square()), mean(other.square())
-    alike = mean(one * other) >= ALIKE * (variance * of_reference).sqrt()
-    root = (found / 2).exp()
-    explained = mean((cells / root - reference * root).square()) <= EXPLAINED * mean((cells - reference).square())
-    shown = torch.minimum(variance, of_reference) >= FLAT**2
-    drifted = (count >= LEAST_CELLS) & (found.abs().exp() >= SEEN) & shown & alike & explained
-    return torch.where(drifted, found, torch.zeros_like(found)).squeeze(2)
 
 
 def _cell_means(y: Tensor) -> Tensor:

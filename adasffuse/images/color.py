@@ -5,7 +5,7 @@ range, as in JFIF 1.02.  Y lies in [0, 1]; Cb and Cr lie in [-0.5, 0.5], 0 being
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -13,30 +13,31 @@ import numpy as np
 COLOR_RULES = ("a", "b", "exposed", "nearest")  # whose chroma a result takes, see `rebuild_color`
 COLOR_MARGIN = 1  # pixels around one that its colour depends on
 # A pair (x0, x1) is a ramp: its effect grows from none at x0 to all at x1, see `_ramp`.
-NEAREST = (1 / 255) ** 2  # added to a mean squared difference of luminance, by rule 'nearest'
-EXPOSED = (20 / 255) ** 2  # the same by rule 'exposed'
-GROWTH = 0.75  # power of luminance with which chroma grows,
-DARKEST = np.float32(0.02)  # from this luminance on
-CLIPPED = 1.0, 0.7  # value of a channel: how much it tells of the colour
-UNLIT = 0.02, 0.2  # luminance: how much a pixel tells of the colour
-LEAST_TOLD = 0.04  # added to both, for pixels of which no source tells the colour
-FOCAL = np.float32(0.7)  # gray towards which colours of exposures beyond the gamut move
+_NEAREST = (1 / 255) ** 2  # added to a mean squared difference of luminance, by rule 'nearest'
+_EXPOSED = (20 / 255) ** 2  # the same by rule 'exposed'
+_DARKEST = 0.02  # luminance from which on chroma grows with it
+_CLIPPED = 1.0, 0.7  # value of a channel: how much it tells of the colour
+_UNLIT = 0.02, 0.2  # luminance: how much a pixel tells of the colour
+_LEAST_TOLD = 0.04  # added to both, for pixels of which no source tells the colour
+_FOCAL = 0.7  # gray towards which colours of exposures beyond the gamut move
 _COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
-LEAST_CHROMA = np.float32(0.7)  # share of a warm colour that a fused image keeps
-LEAST_LUMA = np.float32(0.95)  # share of a bright colour's luminance
-STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
-MOST_BLUE = np.float32(0.2)  # Cb that counts against Cr at most
-WARM = 0.04, 0.16  # warmth, Cr less Cb: how warm a colour is
-BRIGHT = 0.6, 0.8  # luminance: how bright a colour is
-TINTED = 0.0, 0.08  # warmth: how warm the tint of a bright colour is
-TINTED_BRIGHT = 0.45, 0.6  # luminance: how bright a colour of a warm tint is
-FAINT = 0.06, 0.35  # largest channel of a functional image: how much of its colour stays
+_LEAST_CHROMA = 0.7  # share of a warm colour that a fused image keeps
+_LEAST_LUMA = 0.95  # share of a bright colour's luminance
+_STRUCTURE = 0.15  # share of the luminance beyond that
+_MOST_BLUE = 0.2  # Cb that counts against Cr at most
+_WARM = 0.04, 0.16  # warmth, Cr less Cb: how warm a colour is
+_BRIGHT = 0.6, 0.8  # luminance: how bright a colour is
+_TINTED = 0.0, 0.08  # warmth: how warm the tint of a bright colour is
+_TINTED_BRIGHT = 0.45, 0.6  # luminance: how bright a colour of a warm tint is
+_FAINT = 0.06, 0.35  # largest channel of a functional image: how much of its colour stays
 _COLORED, _FEWEST = 0.08, 0.005  # chroma of pixels whose hue counts, and the share of them that an image must have
 _ONE_HUE = 0.99  # length of the mean of hues, as directions, of shades of one: no PET or SPECT in two hues has 0.98
-CB_SCALE, CR_SCALE = np.float32(1.772), np.float32(1.402)
-_Source = TypeVar("_Source")
+_LEAST = 1e-12  # instead of a division by zero
+_CB_SCALE, _CR_SCALE = 1.772, 1.402
+_G_FROM_CB, _G_FROM_CR = 0.114 * 1.772 / 0.587, 0.299 * 1.402 / 0.587
 _WHITES = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # level of white by depth; None: not rounded
-G_FROM_CB, G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
+_Source = TypeVar("_Source")
+Plane = Any  # a value per pixel, an array (H, W), or a tensor (B, 1, H, W) of `adasffuse.export`; of what both can do
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:
@@ -55,28 +56,43 @@ def as_rgb(pixels: np.ndarray) -> np.ndarray:
 def rgb_to_ycbcr(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Y in [0, 1], Cb and Cr in [-0.5, 0.5], each (H, W) float32, of (H, W, 3) RGB in [0, 1]."""
     y = luminance(rgb)
-    return y, (rgb[..., 2] - y) / CB_SCALE, (rgb[..., 0] - y) / CR_SCALE
+    return y, *chroma_of(y, rgb[..., 0], rgb[..., 2])
+
+
+def chroma_of(y: Plane, red: Plane, blue: Plane) -> tuple[Plane, Plane]:
+    """Cb and Cr of luminance and two channels."""
+    return (blue - y) / _CB_SCALE, (red - y) / _CR_SCALE
 
 
 def ycbcr_to_rgb(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
     """(H, W, 3) float32 RGB, the inverse of `rgb_to_ycbcr`; out of gamut it leaves [0, 1]."""
-    return cv2.merge([y + offset for offset in _offsets(cb, cr)])
+    return cv2.merge([y + offset for offset in channel_offsets(cb, cr)])
 
 
-def fit_gamut(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fit_gamut(y: Plane, cb: Plane, cr: Plane) -> tuple[Plane, Plane]:
     """Shrink (Cb, Cr) towards neutral, hue kept, just until RGB lies in [0, 1]; Y in [0, 1] is never touched."""
-    red, green, blue = _offsets(cb, cr)
-    highest = np.maximum(np.maximum(red, green), blue)
-    lowest = np.minimum(np.minimum(red, green), blue)
-    least = np.float32(1e-12)
-    scale = np.minimum((1 - y) / np.maximum(highest, least), y / np.maximum(-lowest, least))
-    scale = np.minimum(scale, 1)
+    lowest, highest = _extremes(cb, cr)
+    scale = _smaller((1 - y) / highest.clip(min=_LEAST), y / (-lowest).clip(min=_LEAST)).clip(max=1.0)
     return cb * scale, cr * scale
 
 
-def _offsets(cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def channel_offsets(cb: Plane, cr: Plane) -> tuple[Plane, Plane, Plane]:
     """R, G and B less Y."""
-    return CR_SCALE * cr, -G_FROM_CB * cb - G_FROM_CR * cr, CB_SCALE * cb
+    return _CR_SCALE * cr, -_G_FROM_CB * cb - _G_FROM_CR * cr, _CB_SCALE * cb
+
+
+def _extremes(cb: Plane, cr: Plane) -> tuple[Plane, Plane]:
+    """The least and the largest of R, G and B less Y."""
+    red, green, blue = channel_offsets(cb, cr)
+    return _smaller(_smaller(red, green), blue), _larger(_larger(red, green), blue)
+
+
+def _larger(one: Plane, other: Plane) -> Plane:
+    return np.maximum(one, other) if isinstance(one, np.ndarray) else one.maximum(other)
+
+
+def _smaller(one: Plane, other: Plane) -> Plane:
+    return np.minimum(one, other) if isinstance(one, np.ndarray) else one.minimum(other)
 
 
 def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, depth: str = "8") -> np.ndarray:
@@ -92,8 +108,8 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
 
     'exposed', for exposures: chroma is multiplied by (Yf / Y)^0.75, as it grows with the exposure in photographs (0.7
     in the median of 12 brackets), and the weight is e / (d + (20/255)^2).  e falls with each channel that is clipped,
-    which gives burnt colours, and where the source is nearly black, see `CLIPPED` and `UNLIT`.  Then `make_room` lowers
-    the luminance of colours that would fade near white.
+    which gives burnt colours, and where the source is nearly black.  Then `make_room` lowers the luminance of colours
+    that would fade near white.
 
     Luminance is then rounded to a level of `depth` before colour is added: the rounded Y of the file is that level.
 
@@ -153,16 +169,8 @@ class ChromaMean:
             return
         own, cb, cr = rgb_to_ycbcr(pixels)
         apart = np.maximum(cv2.blur(np.square(luma - own), (3, 3), borderType=cv2.BORDER_REPLICATE), 0)
-        if self._rule == "nearest":
-            weight = 1 / np.square(apart + np.float32(NEAREST))
-            terms = weight, weight * cb, weight * cr
-        else:
-            red, green, blue = (_ramp(pixels[..., k], CLIPPED) for k in range(3))
-            told = (red + green + blue) * np.float32(1 / 3) + np.float32(LEAST_TOLD)
-            weight = told * (_ramp(own, UNLIT) + np.float32(LEAST_TOLD)) / (apart + np.float32(EXPOSED))
-            root = np.sqrt(np.maximum(luma, DARKEST) / np.maximum(own, DARKEST))
-            grown = weight * root * np.sqrt(root)  # the power of `GROWTH`, in a tenth of the time
-            terms = weight, grown * cb, grown * cr
+        channels = [pixels[..., k] for k in range(3)]
+        terms = chroma_terms(self._rule, luma, own, cb, cr, channels, apart)
         if not self._sums:
             self._sums = terms
             return
@@ -175,6 +183,27 @@ class ChromaMean:
             return None
         weight, cb, cr = self._sums
         return cb / weight, cr / weight
+
+
+def chroma_terms(
+    rule: str, luma: Plane, own: Plane, cb: Plane, cr: Plane, channels: Sequence[Plane], apart: Plane
+) -> tuple[Plane, Plane, Plane]:
+    """What a source adds to the mean chroma by rule 'exposed' or 'nearest': weight, weight * Cb and weight * Cr.
+
+    Args:
+        luma: the fused luminance.
+        own, cb, cr, channels: of the source; its R, G and B.
+        apart: d of `rebuild_color`.
+    """
+    if rule == "nearest":
+        weight = 1 / (apart + _NEAREST) ** 2
+        return weight, weight * cb, weight * cr
+    red, green, blue = (_ramp(one, _CLIPPED) for one in channels)
+    told = (red + green + blue) * (1 / 3) + _LEAST_TOLD
+    weight = told * (_ramp(own, _UNLIT) + _LEAST_TOLD) / (apart + _EXPOSED)
+    root = (luma.clip(min=_DARKEST) / own.clip(min=_DARKEST)) ** 0.5
+    grown = weight * root * root**0.5  # the ratio to the power of 0.75, in a tenth of the time
+    return weight, grown * cb, grown * cr
 
 
 def with_chroma(luma: np.ndarray, chroma: tuple[np.ndarray, np.ndarray] | None, rule: str, depth: str) -> np.ndarray:
@@ -196,22 +225,22 @@ def with_chroma(luma: np.ndarray, chroma: tuple[np.ndarray, np.ndarray] | None, 
     return rgb
 
 
-def make_room(luma: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
+def make_room(luma: Plane, cb: Plane, cr: Plane) -> Plane:
     """Luminance, lowered where a colour is brighter than the gamut allows, so that less of its chroma is lost.
 
     At the fused luminance shrinking chroma alone would turn yellow white and the light of lamps pink.  So the colour
-    moves on a straight line towards the gray `FOCAL`, hue kept, until its highest channel is 1.  This shares the change
-    between luminance and chroma, is continuous, and keeps the order of luminances; in gamut, and up to `FOCAL`, nothing
-    changes.
+    moves on a straight line towards a gray of `_FOCAL`, hue kept, until its highest channel is 1.  This shares the
+    change between luminance and chroma, is continuous, and keeps the order of luminances; in gamut, and up to that
+    gray, nothing changes.
 
     Args:
-        luma, cb, cr: (H, W), luminance in [0, 1].
+        luma: in [0, 1].
     Returns:
-        (H, W) float32, at which `fit_gamut` then leaves that chroma.
+        luminance at which `fit_gamut` then leaves that chroma.
     """
-    red, green, blue = _offsets(cb, cr)
-    over = np.maximum(luma + np.maximum(np.maximum(red, green), blue) - 1, 0)
-    return luma - np.maximum(luma - FOCAL, 0) * over / (over + (1 - FOCAL))
+    _, highest = _extremes(cb, cr)
+    over = (luma + highest - 1).clip(min=0.0)
+    return luma - (luma - _FOCAL).clip(min=0.0) * over / (over + (1 - _FOCAL))
 
 
 def is_gray(pixels: np.ndarray) -> bool:
@@ -223,54 +252,64 @@ def is_gray(pixels: np.ndarray) -> bool:
 
 
 def activity_chroma(luma: np.ndarray, functional: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cb and Cr that a PET or SPECT image gives a fused image.
-
-    What is nearly black holds hardly any activity, but its chroma, as it is, would tint bright tissue: noise of a few
-    levels of blue shows as specks on bone.  So the less the largest channel, see `FAINT`, the less chroma grows beyond
-    its share of the luminance, which it may keep.  What gives the fused image its luminance keeps all of its chroma.
+    """Cb and Cr, (H, W) float32, that a PET or SPECT image gives a fused image: its own times `activity_share`.
 
     Args:
         luma: (H, W) fused luminance in [0, 1].
         functional: (H, W, 3) RGB in [0, 1].
-    Returns:
-        Cb and Cr, each (H, W) float32: those of the functional image, times one factor of at most 1.
     """
     own, cb, cr = rgb_to_ycbcr(functional)
-    told = _ramp(np.maximum(np.maximum(functional[..., 0], functional[..., 1]), functional[..., 2]), FAINT)
-    kept = np.maximum(told, np.minimum((own + DARKEST) / np.maximum(luma, DARKEST), 1))
+    kept = activity_share(luma, own, [functional[..., k] for k in range(3)])
     return kept * cb, kept * cr
 
 
+def activity_share(luma: Plane, own: Plane, channels: Sequence[Plane]) -> Plane:
+    """The share of its chroma, at most 1, that a PET or SPECT image gives a fused image.
+
+    What is nearly black holds hardly any activity, but its chroma, as it is, would tint bright tissue: noise of a few
+    levels of blue shows as specks on bone.  So the less the largest channel, see `_FAINT`, the less chroma grows beyond
+    its share of the luminance, which it may keep.  What gives the fused image its luminance keeps all of its chroma.
+
+    Args:
+        luma: fused luminance in [0, 1].
+        own, channels: luminance, and R, G and B of the functional image, in [0, 1].
+    """
+    red, green, blue = channels
+    told = _ramp(_larger(_larger(red, green), blue), _FAINT)
+    return _larger(told, ((own + _DARKEST) / luma.clip(min=_DARKEST)).clip(max=1.0))
+
+
 def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
+    """`hot_spots_kept` of fused luminance (H, W) and the first source, (H, W) or (H, W, 3) RGB, both in [0, 1]."""
+    if functional.ndim == 2:
+        neutral = np.zeros_like(functional)
+        return hot_spots_kept(luma, functional, neutral, neutral)
+    return hot_spots_kept(luma, *rgb_to_ycbcr(functional))
+
+
+def hot_spots_kept(luma: Plane, own: Plane, cb: Plane, cr: Plane) -> Plane:
     """Luminance at which high activity in a PET or SPECT image stays visible, and what is dense in a CT image.
 
     In the colour maps of PET and SPECT red, orange and, at the top, magenta or white stand for high activity.  Red and
     magenta are darker than bright tissue, with whose luminance nothing of them would be left; white and pale yellow
     turn gray and olive where dark tissue gives the luminance, and white spots of gray images are lost beside brighter
-    tissue.  So where a colour is warm, the luminance is moved towards what leaves `LEAST_CHROMA` of the chroma in
-    gamut, and where it is bright, towards `LEAST_LUMA` of its own luminance.  Warm tints count as bright sooner, since
-    between orange and white the less colour there is the more activity it tells.  Of what goes beyond, `STRUCTURE`
+    tissue.  So where a colour is warm, the luminance is moved towards what leaves `_LEAST_CHROMA` of the chroma in
+    gamut, and where it is bright, towards `_LEAST_LUMA` of its own luminance.  Warm tints count as bright sooner, since
+    between orange and white the less colour there is the more activity it tells.  Of what goes beyond, `_STRUCTURE`
     stays, and with it that of the tissue.  Other colours change nothing, dark purple among them: in most maps it is
     cold.
 
     Args:
-        luma: (H, W) fused luminance in [0, 1].
-        functional: the first source, which gives the result its chroma, (H, W) or (H, W, 3) RGB in [0, 1].
-    Returns:
-        (H, W) float32.
+        luma: fused luminance in [0, 1].
+        own, cb, cr: of the functional image, the first source, which gives the result its chroma; 0 of a gray one.
     """
-    own = luminance(functional)
-    bright, darkest, brightest = _ramp(own, BRIGHT), np.float32(0), np.float32(1)
-    if functional.ndim == 3:
-        _, cb, cr = rgb_to_ycbcr(functional)
-        warmth = cr - np.clip(cb, 0, MOST_BLUE)
-        bright = np.maximum(bright, _ramp(warmth, TINTED) * _ramp(own, TINTED_BRIGHT))
-        least = LEAST_CHROMA * _ramp(warmth, WARM)
-        red, green, blue = _offsets(cb, cr)
-        darkest = -least * np.minimum(np.minimum(red, green), blue)
-        brightest = 1 - least * np.maximum(np.maximum(red, green), blue)
-    limited = np.clip(luma, np.maximum(darkest, LEAST_LUMA * own * bright), brightest)
-    return limited + STRUCTURE * (luma - limited)
+    warmth = cr - cb.clip(0.0, _MOST_BLUE)  # bounds of one type, as ONNX wants them
+    bright = _larger(_ramp(own, _BRIGHT), _ramp(warmth, _TINTED) * _ramp(own, _TINTED_BRIGHT))
+    least = _LEAST_CHROMA * _ramp(warmth, _WARM)
+    lowest, highest = _extremes(cb, cr)
+    darkest = _larger(-least * lowest, _LEAST_LUMA * own * bright)
+    limited = _smaller(_larger(luma, darkest), 1 - least * highest)
+    return limited + _STRUCTURE * (luma - limited)
 
 
 def in_one_cold_hue(pixels: np.ndarray) -> bool:
@@ -286,16 +325,16 @@ def in_one_cold_hue(pixels: np.ndarray) -> bool:
     y, cb, cr = rgb_to_ycbcr(some / np.float32(white))
     chroma = np.hypot(cb, cr)
     colored = chroma > _COLORED
-    if colored.mean() < _FEWEST or y.max() > BRIGHT[0]:
+    if colored.mean() < _FEWEST or y.max() > _BRIGHT[0]:
         return False
     mean = np.hypot(cb[colored].sum(), cr[colored].sum()) / chroma[colored].sum()
-    return bool(mean > _ONE_HUE and (cr - np.clip(cb, 0, MOST_BLUE)).max() < sum(WARM) / 2)
+    return bool(mean > _ONE_HUE and (cr - np.clip(cb, 0, _MOST_BLUE)).max() < sum(_WARM) / 2)
 
 
-def _ramp(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+def _ramp(x: Plane, ends: tuple[float, float]) -> Plane:
     """Linear from 0 at the first end to 1 at the second, which may be the lower one; constant beyond both."""
     first, second = ends
-    return ((x - np.float32(first)) * np.float32(1 / (second - first))).clip(0, 1)
+    return ((x - first) * (1 / (second - first))).clip(0.0, 1.0)
 
 
 def is_colorful(pixels: np.ndarray) -> bool:

@@ -9,6 +9,11 @@ from .folder import FolderReport as FolderReport
 from .folder import WantedResults as WantedResults
 from .folder import fuse_folder as fuse_folder
 from .folder import fuse_scenes as fuse_scenes
+from .frame_pairs import FramePairs as FramePairs
+from .frame_pairs import Frames as Frames
+from .frame_pairs import check_pair as check_pair
+from .frame_pairs import rate_hint as rate_hint
+from .frame_pairs import spread_pairs as spread_pairs
 from .fuser import Fuser as Fuser
 from .fuser import load_fuser as load_fuser
 from .fuser import settings_of as settings_of
@@ -21,14 +26,9 @@ from .stack import FusedStack as FusedStack
 from .stack import fuse_stack as fuse_stack
 from .stack import plan_stack as plan_stack
 from .stack_images import StackOptions as StackOptions
-from .video import FramePairs as FramePairs
-from .video import Frames as Frames
 from .video import check_output as check_output
-from .video import check_pair as check_pair
 from .video import fuse_video as fuse_video
-from .video import rate_hint as rate_hint
 from .video import sound_giver as sound_giver
-from .video import spread_pairs as spread_pairs
 from .volume import VolumePlan as VolumePlan
 from .volume import WantedVolumes as WantedVolumes
 from .volume import fuse_volumes as fuse_volumes

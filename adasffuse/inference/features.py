@@ -44,9 +44,8 @@ def feature_maps(fuser: Fuser, *lumas: ndarray) -> dict[str, ndarray]:
         fuser.fuse_luminance(*lumas)
     low, high = seen[model.split]
     maps = {}
-    for place, k in enumerate(
-        choose_sources([measure_content(luma) for luma in lumas])
-    ):  # flat ones of more than two are left out
+    used = choose_sources([measure_content(luma) for luma in lumas])  # flat ones of more than two are left out
+    for place, k in enumerate(used):
         name = source_name(k)
         maps[f"low of {name}"] = _magnitude(low[place])
         maps[f"high of {name}"] = _magnitude(high[place])

@@ -4,7 +4,6 @@ While the network works on some scenes, others are read, coloured and written.
 """
 
 import itertools
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from adasffuse.arguments import checked
@@ -54,6 +52,7 @@ from adasffuse.inference.results import (
     save_result,
     stale_results,
 )
+from adasffuse.inference.turns import Turns
 from adasffuse.inference.work import PANELS, Work, find_work
 from adasffuse.messages import printable, told
 from adasffuse.process import release_freed_memory
@@ -63,7 +62,6 @@ from adasffuse.registration.estimate import Glance
 from adasffuse.tasks import Task
 
 _PANEL_HEIGHT = 1080  # pixels, at most
-_LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
 
 
 @dataclass
@@ -264,7 +262,7 @@ def fuse_scenes(
             journal = stack.enter_context(open_journal(fuser, work, wanted, reading, resume, ranks.rank))
         todo, outdated = unfinished(work, journal, wanted.panels, ranks, report)
         looked_at = set(pick_evenly(todo, LOOKED_AT))
-        turns = stack.enter_context(_Turns(fuser.device))
+        turns = stack.enter_context(Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
         one_scene = _OneScene(fuser, work, wanted, reading, journal, turns, looked_at)
         jobs = [pool.submit(one_scene.fuse, scene) for scene in todo]
@@ -398,7 +396,7 @@ class _OneScene:
     wanted: WantedResults
     reading: Reading
     journal: Journal | None
-    turns: "_Turns"
+    turns: Turns
     looked_at: set[Scene]  # those whose infrared images are looked at
 
     def fuse(self, scene: Scene) -> _Fused:
@@ -431,7 +429,7 @@ class _OneScene:
 
 
 def _fuse_images(
-    fuser: Fuser, images: list[Image], turns: "_Turns", stretch: bool, depth: str
+    fuser: Fuser, images: list[Image], turns: Turns, stretch: bool, depth: str
 ) -> tuple[np.ndarray, tuple[tuple[int, str], ...], np.ndarray | None]:
     """The fused image, rounded to its depth, and what is to know of sources that add little or nothing to it.
 
@@ -453,37 +451,3 @@ def _notices(fuser: Fuser, folder: SceneFolder, done: Sequence[_Fused], align: A
     notices += notices_of_files(notice for one in done for notice in one.notices)
     notices += infrared_notices([one.look for one in done], fuser.denoise)
     return notices + misaligned_pairs_notice([(one.scene.stem, one.off) for one in done], align)
-
-
-class _Turns:
-    """Turns at the network: on a CPU with several threads two small images at once, each with half of the threads.
-
-    Threads that work on one image wait for each other after every layer; on two cores, two images at once take a
-    tenth less time.  Within the context PyTorch's number of threads is changed.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._threads = torch.get_num_threads()
-        self.places = 2 if device.type == "cpu" and self._threads > 1 else 1
-        self._free, self._changed = self.places, threading.Condition()
-
-    def __enter__(self) -> "_Turns":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        torch.set_num_threads(self._threads)
-
-    @contextmanager
-    def one(self, pixels: int) -> Iterator[None]:
-        """The calling thread's turn, with the number of threads that it may use."""
-        places = self.places if pixels >= _LARGE else 1
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= places)
-            self._free -= places
-        torch.set_num_threads(self._threads * places // self.places)  # of this thread and those that start later
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += places
-                self._changed.notify_all()

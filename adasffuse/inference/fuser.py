@@ -1,11 +1,12 @@
 """The fuser: network, task and colour rule together, from two or more images to one."""
 
 import copy
+import functools
 import hashlib
 import importlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -20,9 +21,8 @@ from adasffuse.arguments import CALLER, checked
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import COLOR_MARGIN, in_one_cold_hue, is_colorful, keep_hot_spots, rebuild_color
+from adasffuse.images.color import COLOR_MARGIN, is_colorful, keep_hot_spots, rebuild_color
 from adasffuse.images.content import choose_sources, measure_content
-from adasffuse.images.drift import equally_bright
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, made_in_bands, release_if_large
@@ -31,11 +31,12 @@ from adasffuse.images.noise import denoised, noise_levels
 from adasffuse.images.notices import InfraredLook
 from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
+from adasffuse.inference.drift import equally_bright
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
+from adasffuse.inference.remarks import remarks_on_content, remarks_on_scan
 from adasffuse.inference.tiling import fuse_tiled, on_grid
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import load_network
-from adasffuse.models.network import check_sources
 from adasffuse.models.reduced import reduction
 from adasffuse.models.tiles import GRID
 from adasffuse.models.weights import digest
@@ -46,21 +47,18 @@ from adasffuse.tasks import TASKS, Task, find_task
 STRENGTH_TASK = "ivf"
 _FALSE_COLORS = "has colour; false colours are no temperature, luminance is used"
 _SWAPPED = "; source B has none: the two may be swapped"
-_NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
-_SCATTERED = (
-    "holds data mostly beside pixels without any, where the others are shown, so little of it is seen; fill its "
-    "holes from what is beside them first"
-)
-_INVERSE = (
-    "has a white background, that of the other source is black: inverse gray, as PET is often printed, in which what "
-    "is high is dark and gets lost; --range_a inverted turns it, of colours export those with a black background"
-)
-_ONE_HUE = (
-    "is in shades of one dark colour, in which spots are lost beside bright tissue; adasffuse fuse with "
-    "--palette hot (from Python: palette='hot') shows it in others"
-)
-_BORDER_LEVELS = (0.1, 0.9)  # of backgrounds that are black and white
-_LITTLE = 0.5  # share of what a source holds, below which little of it is seen
+
+
+def _uncompiled(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a method that runs as it is where `torch.compile` would trace it, and fail at NumPy and files."""
+
+    @functools.wraps(method)
+    def call(*args: Any, **options: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return torch.compiler.disable(method)(*args, **options)
+        return method(*args, **options)
+
+    return call
 
 
 class Fuser:
@@ -87,7 +85,7 @@ class Fuser:
         denoise: share of the sources' noise that is removed before fusing, 0 to 1, of infrared + visible alone; see
             `adasffuse.images.noise`.
         keep_brightness: whether focus settings are fused as bright as they are; otherwise they are made equally bright
-            where their exposure has drifted, see `adasffuse.images.drift`.
+            where their exposure has drifted, see `adasffuse.inference.drift`.
     Raises:
         ValueError: a wrong type, impossible tile size, unknown precision or device, or a strength, people, denoise
             or keep_brightness where the task has none.
@@ -144,6 +142,7 @@ class Fuser:
         parameters = sum(one.numel() for one in self.model.parameters())
         return f"<Fuser: {self.task.title}, {parameters:,} parameters, {self.precision} on {self.device}>"
 
+    @_uncompiled
     @checked
     def __call__(
         self,
@@ -181,10 +180,7 @@ class Fuser:
         for number, scene in enumerate([sources] if scenes is None else scenes):
             try:
                 images = in_order(scene)
-                prepared = self.prepare(*images, **options)
-                for notice in prepared.notices:
-                    warnings.warn(notice, ImageNotice, stacklevel=CALLER)
-                fused = self.finish(self.fuse_prepared(prepared), prepared, depth=depth)
+                fused = self._fused(images, options, depth)
                 results.append(restored(fused, form_of(images, self.task.color, palette != "none")))
             except ValueError as error:
                 if scenes is None:
@@ -192,6 +188,7 @@ class Fuser:
                 raise of_scene(error, number, len(scenes)) from error
         return results[0] if scenes is None else joined(results, sources)
 
+    @_uncompiled
     @checked
     def fuse(
         self,
@@ -231,9 +228,15 @@ class Fuser:
                 source without content.
         """
         options = {"range_a": range_a, "range_b": range_b, "no_data_a": no_data_a, "no_data_b": no_data_b}
-        prepared = self.prepare(*sources, **options, align=align, palette=palette)
+        return self._fused(sources, options | {"align": align, "palette": palette}, depth, stretch)
+
+    def _fused(
+        self, sources: Sequence[Any], options: Mapping[str, Any], depth: str, stretch: bool = False
+    ) -> np.ndarray:
+        """The three steps of `fuse`, with a warning for each notice; options: of `prepare`."""
+        prepared = self.prepare(*sources, **options)
         for notice in prepared.notices:
-            warnings.warn(notice, ImageNotice, stacklevel=CALLER)
+            warnings.warn(notice, ImageNotice, stacklevel=CALLER + 2)  # from beyond both decorators
         return self.finish(self.fuse_prepared(prepared), prepared, stretch, depth)
 
     @checked
@@ -276,9 +279,9 @@ class Fuser:
             stored = [expanded(one) for one in stored]
         used = choose_sources(contents)
         pixels, known, gaps = complete(*([values[k] for k in used] for values in (stored, valids, contents)))
-        remarks = [(0, text) for text in drift] + _remarks_on_content(valids, contents, dict(zip(used, gaps)))
+        remarks = [(0, text) for text in drift] + remarks_on_content(valids, contents, dict(zip(used, gaps)))
         if self.task.color == "a":
-            remarks += [(0, text) for text in _remarks_on_scan(stored[0], *pixels)]
+            remarks += [(0, text) for text in remarks_on_scan(stored[0], *pixels)]
         notices += [f"{source_name(k)}: {text}" for k, text in remarks]
         if is_large(pixels[0].shape):
             pixels = [compacted(one) for one in pixels]
@@ -368,15 +371,13 @@ class Fuser:
         used = choose_sources(contents)
         shown = blend_empty([lumas[k] for k in used], [contents[k] for k in used])
         sources = [self._to_tensor(luma) for luma in shown]
-        check_sources(sources)
         kinds = self.task.kinds_of(len(sources))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.needs_tiles(lumas[0].shape):
                 release_freed_memory()  # of reading: the network asks for blocks of other sizes
                 fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, kinds)
             else:
-                stacked = torch.stack(sources)
-                fused = self.model.compose(stacked, self.model.weight_maps(stacked, kinds), kinds)
+                fused = self.model(sources, kinds=kinds)
         luma = fused[0, 0].float().clamp_(0, 1).cpu().numpy()
         if self.strength != 1:
             visible = lumas[-1]
@@ -413,47 +414,6 @@ def _check_same_size(images: Sequence[Image]) -> None:
             f"the sources must have one height and width, got {listed}; register them first, or give align, an Aligner "
             "of adasffuse.registration.aligner"
         )
-
-
-def _remarks_on_content(
-    valids: Sequence[np.ndarray | None], contents: Sequence[float], gaps: Mapping[int, Gap | None]
-) -> list[tuple[int, str]]:
-    """Numbers of sources that add nothing to the result, or little, and what a user should know of them.
-
-    Args:
-        valids: per source (H, W) bool, where it holds data; None: everywhere.
-        contents: as of `measure_content`.
-        gaps: as of `complete`, by the numbers of the sources that are fused.
-    """
-    holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
-    remarks = [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
-    for k, gap in gaps.items():
-        if gap is not None and contents[k] > 0 and np.mean(gap.share, where=valids[k]) < _LITTLE:
-            remarks.append((k, _SCATTERED))
-    return remarks
-
-
-def _remarks_on_scan(stored: np.ndarray, scan: np.ndarray, mri: np.ndarray) -> list[str]:
-    """What a user should know of a CT, PET or SPECT image in which what matters may get lost.
-
-    Args:
-        stored: the scan as it was read, (H, W) or (H, W, 3), levels or float32 in [0, 1].
-        scan, mri: both sources, completed from each other.
-    """
-    remarks = [_INVERSE] if _is_inverse(scan, mri) else []
-    return remarks + ([_ONE_HUE] if in_one_cold_hue(stored) else [])
-
-
-def _is_inverse(scan: np.ndarray, mri: np.ndarray) -> bool:
-    """Whether a scan has a white background where that of the MRI is black, judged along the border."""
-    black, white = _BORDER_LEVELS
-    own, other = (float(np.median(_border(luma_of(pixels)))) for pixels in (scan, mri))
-    return own > white and other < black
-
-
-def _border(luma: np.ndarray) -> np.ndarray:
-    """The outermost pixels of (H, W)."""
-    return np.concatenate([luma[0], luma[-1], luma[:, 0], luma[:, -1]])
 
 
 def source_name(k: int) -> str:

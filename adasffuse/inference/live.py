@@ -15,8 +15,9 @@ from adasffuse.images.image import Image, ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.video_writing import DEFAULT_QUALITY, write_video
 from adasffuse.inference.frame_notices import FrameNotices
+from adasffuse.inference.frame_pairs import FramePairs, Frames
 from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.video import FramePairs, Frames, Stages, check_grid, prepare_frames
+from adasffuse.inference.video import Stages, check_grid, prepare_frames
 from adasffuse.messages import printable
 from adasffuse.registration.aligner import Aligner
 

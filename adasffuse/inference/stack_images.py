@@ -14,7 +14,6 @@ from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
 from adasffuse.files import real_path
 from adasffuse.images.content import measure_content
-from adasffuse.images.drift import Exposure, drift_notices, evening_factors, measure_exposure, scale_brightness
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
@@ -23,6 +22,7 @@ from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import result_depth
+from adasffuse.inference.drift import Exposure, drift_notices, evening_factors, measure_exposure, scale_brightness
 from adasffuse.inference.ghosts import GhostRemover, Watch, as_bright_as, unclipped_share
 from adasffuse.inference.movement import MovementWatch
 from adasffuse.messages import first_of
@@ -75,9 +75,7 @@ class StackImages:
         self._transforms: list[Transform | None] = [None] * len(paths)
         self._sized: tuple[int, tuple[int, int]] | None = None  # the image that was read first, its height and width
         self._filling: Image | None = None  # `_middle_image`, once an image holds no data somewhere
-        self._nearest: tuple[np.ndarray, np.ndarray] | None = (
-            None  # `nearest_known`, where none of the images holds data
-        )
+        self._nearest: tuple[np.ndarray, np.ndarray] | None = None  # `nearest_known`, where no image holds data
         self._watch = self._watch_for_movement()
         self._ghosts: GhostRemover | None = None
         self._moving = 0.0  # largest share of an image that moves

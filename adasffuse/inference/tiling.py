@@ -4,7 +4,6 @@ Of a large image only what is small is kept as a whole: the sources, the coarse 
 half precision where there are very many pixels, the weight maps of the finest band.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -13,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_weights
-from adasffuse.models.bands import LEVELS, detail_of, enlarged, halved
-from adasffuse.models.heads import FAINT, PyramidHead, blended, unshaded
+from adasffuse.models.bands import halvings
+from adasffuse.models.heads import FAINT, Parts
 from adasffuse.models.kinds import Kinds
-from adasffuse.models.lights import LightLift
-from adasffuse.models.network import AdaSFFuse, pad_to_multiple
+from adasffuse.models.lights import Lacking, LightLift
+from adasffuse.models.network import AdaSFFuse, check_sources, pad_to_multiple
+from adasffuse.models.precision import wide
 from adasffuse.models.targets import Found, TargetLift
-from adasffuse.models.tiles import BAND, GRID, Tiles, divided, row_bands, with_rim
+from adasffuse.models.tiles import BAND, GRID, Tiles, divided, inside, row_bands, rows_of, with_rim
 from adasffuse.process import release_freed_memory
 
 _MANY = 1 << 25  # pixels from which on the finest weight maps are kept as float16
@@ -39,9 +39,11 @@ def fuse_tiled(
         kinds: of the sources, see `AdaSFFuse.forward`.
         band: pixels that are composed at a time.
     Raises:
-        ValueError: tile or overlap is impossible.
+        ValueError: tile or overlap is impossible, or the sources are not two or more of one shape.
     """
-    whole = _Extended(list(sources), network.multiple)
+    sources = list(sources)
+    check_sources(sources)
+    whole = _Extended(sources, network.multiple)
     tile, overlap, grid = on_grid(network, tile, overlap)
     if not 0 <= overlap < tile:
         raise ValueError(
@@ -62,7 +64,7 @@ def fuse_tiled(
     return fused
 
 
-def _raise(lift: LightLift | TargetLift, fused: Tensor, guide: Tensor, found: Tensor | Found, pixels: int) -> None:
+def _raise(lift: LightLift | TargetLift, fused: Tensor, guide: Tensor, found: Lacking | Found, pixels: int) -> None:
     """Replace the fused image by `lift.raised(fused, guide, found)`, some rows at a time, in the memory that it has."""
     height, width = fused.shape[-2:]
     step = max(1, pixels // width)
@@ -99,56 +101,31 @@ class _Extended:
 
 def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kinds: Kinds, pixels: int) -> Tensor:
     """What `AdaSFFuse.compose` makes of the sources and their weight maps, a band of rows at a time."""
-    height, width = whole.size
-    if network.head is None:
-        return network.from_patches(maps[0].float(), height, width)
+    (height, width), count = whole.size, len(whole.sources)
     head, patch = network.head, network.options.patch
-    residual, maps = (maps[0], maps[1:]) if network.has_residual(kinds, len(whole.sources)) else (None, maps)
-    logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
-    weighs_exposure, infrared = head.has_exposure(shared), network.infrared_in(kinds)
+    if head is None:
+        return network.from_patches(wide(maps[0]), height, width)
+    _, own = network.parted(maps, kinds, count)
+    weighs_exposure, infrared = head.has_exposure(own), network.infrared_in(kinds)
     levels, exposed = _coarse(whole, patch, whole.bands(pixels), weighs_exposure)
+    coarse = head.coarse_blend(Parts(levels, own, exposed, infrared), network.base_logit(kinds))
 
-    base = levels[LEVELS]
-    weights = _weights(head, LEVELS, logits, base, shared, exposed, network.base_logit(kinds))
-    result = head.blended_base(base, weights, shared)
-    for band in range(LEVELS - 1, 0, -1):
-        detail, coarser = detail_of(levels, band, patch), enlarged(result, band, patch)
-        weights = _weights(head, band, logits, detail, shared, exposed)
-        result = blended(coarser, unshaded(band, weights, detail, levels[band], coarser, infrared), detail)
+    def patches_of(images: Tensor) -> Tensor:
+        return network.as_patches(images).unflatten(0, (count, 1))  # (S, 1, P, h, w)
 
     fused = whole.sources[0].new_empty(1, 1, height, width)
     for rows in whole.bands(pixels):  # the finest band, with the rows around it that its weights depend on
         around = whole.with_rim(rows)
-        tokens, cells = divided(around, patch), divided(around, 2 * patch)
-        sources = whole.part(around)
-        patches = network.as_patches(sources).unflatten(0, sources.shape[:2])
-        local = [one[..., tokens, :].float() if one.shape[-2] == logits[0].shape[-2] else one for one in shared]
-        shown = [_exposure(whole, around, network)] if weighs_exposure else []
-        detail = detail_of([patches, levels[1][..., cells, :]], 0, patch)
-        weights = _weights(head, 0, [logits[0][..., tokens, :].float()], detail, local, shown)
-        coarser = enlarged(result[..., cells, :], 0, patch)
-        band = blended(coarser, unshaded(0, weights, detail, patches, coarser, infrared), detail)
-        lowest, highest = functools.reduce(torch.minimum, patches), functools.reduce(torch.maximum, patches)
-        band = band.clamp(lowest, highest)
-        if residual is not None:
-            band = band + residual[..., tokens, :].float().clamp(lowest - highest, highest - lowest)
-        image = network.from_patches(band, around.stop - around.start, width)
+        cells = divided(around, 2 * patch)
+        patches = patches_of(whole.part(around))
+        shown = [patches_of(_exposure_of(whole, around))] if weighs_exposure else []
+        residual, local = network.parted(rows_of(maps, divided(around, patch), whole.height // patch), kinds, count)
+        parts = Parts([patches, levels[1][..., cells, :]], local, shown, infrared)
+        band = head.finest_blend(coarse[..., cells, :], parts, residual)
         end = min(rows.stop, height)
-        fused[..., rows.start : end, :] = image[..., rows.start - around.start : end - around.start, :]
+        image = network.from_patches(band, around.stop - around.start, width)
+        fused[..., rows.start : end, :] = image[..., inside(slice(rows.start, end), around), :]
     return fused
-
-
-def _weights(
-    head: PyramidHead,
-    band: int,
-    logits: Sequence[Tensor],
-    detail: Tensor,
-    shared: Sequence[Tensor],
-    exposed: Sequence[Tensor],
-    base_logit: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
-    """Softmax over the sources in one band, in the shape of the detail."""
-    return head.band_logits(band, logits[band].view_as(detail), detail, shared, exposed, base_logit).softmax(dim=0)
 
 
 def _coarse(
@@ -168,10 +145,7 @@ def _coarse(
             images = images_of(rows)
             part = F.avg_pool2d(images.flatten(0, 1), cell).unflatten(0, images.shape[:2])
             means[..., rows.start // cell : rows.stop // cell, :] = part
-        levels = [None, means]
-        while len(levels) <= LEVELS:
-            levels.append(halved(levels[-1]))
-        return levels
+        return [None, *halvings(means)]
 
     exposed = pyramid(lambda rows: _exposure_of(whole, rows)) if weighs_exposure else []
     return pyramid(whole.part), exposed
@@ -181,13 +155,7 @@ def _exposure_of(whole: _Extended, rows: slice) -> Tensor:
     """Weights of exposure fusion in some rows, (S, 1, 1, h, W)."""
     around = whole.with_rim(rows)
     weights = exposure_weights(whole.part(around), FAINT)
-    return weights[..., rows.start - around.start : rows.stop - around.start, :]
-
-
-def _exposure(whole: _Extended, rows: slice, network: AdaSFFuse) -> Tensor:
-    """The same in patches, (S, 1, P, h, w)."""
-    weights = _exposure_of(whole, rows)
-    return network.as_patches(weights).unflatten(0, weights.shape[:2])
+    return weights[..., inside(rows, around), :]
 
 
 def on_grid(network: AdaSFFuse, tile: int, overlap: int) -> tuple[int, int, int]:

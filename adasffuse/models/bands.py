@@ -17,8 +17,13 @@ _NOISE = 0.01  # added to the contrast of a band before its logarithm, against n
 
 def pyramid_levels(images: Tensor) -> list[Tensor]:
     """Levels 0 .. LEVELS of images (S, B, P, H, W)."""
-    levels = [images, halved(images.mean(dim=2, keepdim=True))]
-    while len(levels) <= LEVELS:
+    return [images, *halvings(halved(images.mean(dim=2, keepdim=True)))]
+
+
+def halvings(first: Tensor) -> list[Tensor]:
+    """Levels 1 .. LEVELS of a pyramid, from level 1, (S, B, 1, h, w)."""
+    levels = [first]
+    while len(levels) < LEVELS:
         levels.append(halved(levels[-1]))
     return levels
 

@@ -6,6 +6,7 @@ map has one weight per pixel in band 0 and one per cell in the others.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,15 @@ class BandHead(nn.Module):
         count = features.shape[0] // fused.shape[0]
         hidden = self.from_source(features) + self.from_fused(fused).repeat(count, 1, 1, 1)
         return wide(self.logit(F.leaky_relu(hidden, SLOPE)))
+
+
+class Parts(NamedTuple):
+    """What the bands of S sources are blended from, of whole images or, for the finest band, of some of their rows."""
+
+    levels: Sequence[Tensor | None]  # of the sources' pyramid, (S, B, ...); a band needs its level and the next one
+    maps: Sequence[Tensor]  # the head's weight maps
+    exposure: Sequence[Tensor | None] = ()  # levels of the weights of exposure fusion; () without them
+    infrared: Sequence[int | None] | None = None  # as in `unshaded`
 
 
 class PyramidHead(nn.Module):
@@ -112,66 +122,71 @@ class PyramidHead(nn.Module):
         self,
         sources: Tensor,
         maps: Sequence[Tensor],
+        residual: Tensor | None = None,
         base_logit: Callable[[Tensor], Tensor] | None = None,
         infrared: Sequence[int | None] | None = None,
     ) -> Tensor:
-        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps.
+        """The fused image (B, P, H, W) of sources (S, B, P, H, W) by their weight maps.
 
         Args:
+            residual: as in `finest_blend`.
             base_logit: as in `band_logits`.
             infrared: as in `unshaded`.
         """
-        logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
-        levels = pyramid_levels(sources)
-        exposure = self.exposure_bands(sources) if self.has_exposure(shared) else []
+        exposure = self.exposure_bands(sources) if self.has_exposure(maps) else ()
+        parts = Parts(pyramid_levels(sources), maps, exposure, infrared)
+        return self.finest_blend(self.coarse_blend(parts, base_logit), parts, residual)
 
-        def weights(band: int, detail: Tensor) -> Sequence[Tensor]:
-            own = logits[band].view_as(detail)
-            return _softmax(self.band_logits(band, own, detail, shared, exposure, base_logit))
+    def coarse_blend(self, parts: Parts, base_logit: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The blend (B, 1, H/2, W/2) of all bands but the finest; base_logit: as in `band_logits`."""
+        base = parts.levels[LEVELS]
+        weights = _softmax(self.band_logits(LEVELS, base, parts, base_logit))
+        result = self.blended_base(base, torch.stack(tuple(weights)), parts.maps)
+        for band in range(LEVELS - 1, 0, -1):
+            result = self._finer(band, result, parts)
+        return result
 
-        base = levels[LEVELS]
-        result = self.blended_base(base, torch.stack(tuple(weights(LEVELS, base))), shared)
-        for band in range(LEVELS - 1, -1, -1):
-            detail, coarser = detail_of(levels, band, self.patch), enlarged(result, band, self.patch)
-            kept = unshaded(band, weights(band, detail), detail, levels[band], coarser, infrared)
-            result = blended(coarser, kept, detail)
-        return result.clamp(functools.reduce(torch.minimum, sources), functools.reduce(torch.maximum, sources))
+    def finest_blend(self, coarse: Tensor, parts: Parts, residual: Tensor | None) -> Tensor:
+        """The fused image (B, P, H, W), or some of its rows, from `coarse_blend` and the decoder's image, if any."""
+        sources = parts.levels[0]
+        lowest, highest = functools.reduce(torch.minimum, sources), functools.reduce(torch.maximum, sources)
+        return limited(self._finer(0, coarse, parts), residual, lowest, highest)
 
-    def has_exposure(self, shared: Sequence[Tensor]) -> bool:
-        """Whether the `shared_maps` hold powers of exposure."""
-        return len(shared) > self._contrast_maps + 1
+    def _finer(self, band: int, coarser: Tensor, parts: Parts) -> Tensor:
+        """The blend of all coarser bands, (B, 1, h/2, w/2), enlarged, plus one band, (B, P, h, w) or (B, 1, h, w)."""
+        detail, result = detail_of(parts.levels, band, self.patch), enlarged(coarser, band, self.patch)
+        weights = _softmax(self.band_logits(band, detail, parts))
+        weights = unshaded(band, weights, detail, parts.levels[band], result, parts.infrared)
+        for weight, own in zip(weights, detail):
+            result = torch.addcmul(result, weight, own)
+        return result
+
+    def has_exposure(self, maps: Sequence[Tensor]) -> bool:
+        """Whether the weight maps hold powers of exposure."""
+        return len(maps) > self._exposure_from + 1
 
     def band_logits(
-        self,
-        band: int,
-        own: Tensor,
-        detail: Tensor,
-        shared: Sequence[Tensor],
-        exposure: Sequence[Tensor],
-        base_logit: Callable[[Tensor], Tensor] | None = None,
+        self, band: int, detail: Tensor, parts: Parts, base_logit: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
         """Logits of the weights of one band: the network's own, plus the logarithms of contrast and exposure terms.
 
         Args:
             band: 0 (finest) to LEVELS (base).
-            own: the network's logits, in the shape of `detail`.
             detail: the band of the sources, (S, B, P, H, W), or (S, B, 1, h, w) from band 1 on.
-            shared: as `shared_maps` returns them.
-            exposure: as `exposure_bands` returns them; empty without exposure weights.
             base_logit: returns what is added to the logits of the base, given the base of whole images.
         """
-        total = own
-        if base_logit is not None and band == LEVELS:
+        total = parts.maps[band].view_as(detail)
+        if base_logit is not None:
             total = total + base_logit(detail)
         if self.contrast_power is not None and band < LEVELS:
-            total = total + shared[band] * log_contrast(detail, self.patch)
-        if exposure:
-            total = total + shared[self._contrast_maps + band] * exposure[band].clamp(min=_LEAST).log()
+            total = total + parts.maps[LEVELS + 1 + band] * log_contrast(detail, self.patch)
+        if parts.exposure:
+            total = total + parts.maps[self._exposure_from + band] * parts.exposure[band].clamp(min=_LEAST).log()
         return total
 
-    def blended_base(self, base: Tensor, weights: Tensor, shared: Sequence[Tensor]) -> Tensor:
+    def blended_base(self, base: Tensor, weights: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """The base (B, 1, h, w) of sources (S, B, 1, h, w), blended per cell and, to a share, over octaves."""
-        return torch.lerp((weights * base).sum(dim=0), self.blend_octaves(base, weights), torch.sigmoid(shared[-1]))
+        return torch.lerp((weights * base).sum(dim=0), self.blend_octaves(base, weights), torch.sigmoid(maps[-1]))
 
     def exposure_bands(self, sources: Tensor) -> list[Tensor]:
         """Weights of exposure fusion of sources (S, B, P, H, W), in every band."""
@@ -179,9 +194,9 @@ class PyramidHead(nn.Module):
         return pyramid_levels(F.pixel_unshuffle(weights, self.patch))
 
     @property
-    def _contrast_maps(self) -> int:
-        """How many of the `shared_maps` are powers of contrast: they come first."""
-        return LEVELS if self.contrast_power is not None else 0
+    def _exposure_from(self) -> int:
+        """Number of the first weight map after the logits and the powers of contrast."""
+        return LEVELS + 1 + (LEVELS if self.contrast_power is not None else 0)
 
 
 def unshaded(
@@ -225,11 +240,15 @@ def unshaded(
     return (weight, 1 - weight) if number == 0 else (1 - weight, weight)
 
 
-def blended(result: Tensor, weights: Sequence[Tensor], details: Tensor) -> Tensor:
-    """result (B, ...) plus the weighted sum over the sources of their details (S, B, ...)."""
-    for weight, detail in zip(weights, details):
-        result = torch.addcmul(result, weight, detail)
-    return result
+def limited(blend: Tensor, residual: Tensor | None, lowest: Tensor, highest: Tensor) -> Tensor:
+    """The blend clamped to the range of the sources, plus the residual, clamped to their difference; all (B, P, H, W).
+
+    Args:
+        residual: None for none.
+        lowest, highest: the least and the largest of the sources at each pixel.
+    """
+    blend = blend.clamp(lowest, highest)
+    return blend if residual is None else blend + residual.clamp(lowest - highest, highest - lowest)
 
 
 def _softmax(logits: Tensor) -> Sequence[Tensor]:

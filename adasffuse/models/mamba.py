@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adasffuse.models.precision import wide
 from adasffuse.models.spectral import SpectralFilter, enlarge, pool
 from adasffuse.models.ssd import scan
 
@@ -79,9 +80,8 @@ class Mixer(nn.Module):
         xBC = self._branches(u).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H*W, stacked)
         x, B, C = xBC.split([inner, self.d_state, self.d_state], dim=-1)
         z, dt = self.z_dt_proj(u).permute(0, 2, 3, 1).flatten(1, 2).split([inner, self.heads], dim=-1)
-        wide = torch.promote_types(dt.dtype, torch.float32)  # decays are summed over many pixels
-        dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))
-        A = -self.A_log.to(wide).exp()
+        dt = F.softplus(wide(dt) + wide(self.dt_bias))  # decays are summed over many pixels
+        A = -wide(self.A_log).exp()
         y = scan(x.unflatten(-1, (self.heads, -1)), dt, A, B, C, self.D, self.backward_heads)
         y = self.norm(y.flatten(2)) * F.silu(z.contiguous())  # silu takes twice as long on a strided tensor
         return self.out_proj(y.unflatten(1, (height, width)).permute(0, 3, 1, 2))

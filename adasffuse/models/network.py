@@ -4,7 +4,6 @@ Shapes: S sources, B samples, C channels, H x W pixels; inside the network H x W
 The batch holds the sources one after the other, (S*B, ...).
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -168,17 +167,12 @@ class AdaSFFuse(nn.Module):
 
     def blend(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
         """`compose` without raised lights and people."""
+        residual, maps = self.parted(maps, kinds, len(sources))
         if self.head is None:
-            (fused,) = maps
+            fused = residual
         else:
             patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H, W)
-            residual = None
-            if self.has_residual(kinds, len(sources)):
-                residual, *maps = maps
-            fused = self.head.compose(patches, maps, self.base_logit(kinds), self.infrared_in(kinds))
-            if residual is not None:
-                difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
-                fused = fused + residual.clamp(-difference, difference)
+            fused = self.head.compose(patches, maps, residual, self.base_logit(kinds), self.infrared_in(kinds))
         return self.from_patches(fused, *sources.shape[-2:])
 
     def infrared_and_visible(
@@ -212,6 +206,10 @@ class AdaSFFuse(nn.Module):
         if self.decode is None:
             return False
         return self.training or not self.uses(kinds) or self.kinds.has_residual(kinds, count)
+
+    def parted(self, maps: Sequence[Tensor], kinds: Kinds, count: int) -> tuple[Tensor | None, Sequence[Tensor]]:
+        """The decoder's image, None where none is added, and the head's maps: the `weight_maps` of `count` sources."""
+        return (maps[0], maps[1:]) if self.has_residual(kinds, count) else (None, maps)
 
     def base_logit(self, kinds: Kinds) -> Callable[[Tensor], Tensor] | None:
         """A function from the bases (S, B, 1, h, w) of whole images to what is added to their logits; None: nothing."""

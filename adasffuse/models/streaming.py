@@ -6,19 +6,18 @@ the finest band some rows at a time.  The result equals `AdaSFFuse.forward`, up 
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_strength
-from adasffuse.models.bands import LEVELS, detail_of, enlarged, halved, pooled_bands
-from adasffuse.models.heads import FAINT
+from adasffuse.models.bands import LEVELS, detail_of, enlarged, halvings, pooled_bands
+from adasffuse.models.heads import FAINT, Parts, limited
 from adasffuse.models.kinds import are_exposures
 from adasffuse.models.network import AdaSFFuse, pad_to_multiple
 from adasffuse.models.precision import rounded, wide
-from adasffuse.models.tiles import BAND, GRID, Tiles, divided, row_bands, with_rim
+from adasffuse.models.tiles import BAND, GRID, Tiles, divided, inside, row_bands, rows_of, with_rim
 
 
 class StreamedFusion:
@@ -68,12 +67,11 @@ class StreamedFusion:
                 self._bands.append(tuple(bands))
         if self._count == 0:
             self._lowest, self._highest = image.clone(), image.clone()
+            self._strength = torch.zeros_like(image) if self._weighs_exposure else None
         else:
             torch.minimum(self._lowest, image, out=self._lowest)
             torch.maximum(self._highest, image, out=self._highest)
-        if self._weighs_exposure:
-            if self._strength is None:
-                self._strength = torch.zeros_like(image)
+        if self._strength is not None:
             for rows in self._rows:
                 self._strength[..., rows, :] += self._strength_of(image, rows)
         self._count += 1
@@ -108,42 +106,37 @@ class StreamedFusion:
             network.head.logits(pooled_bands(fused), rounded(self._embedded(image[..., rows, columns])), gains)
             for fused, (rows, columns) in zip(self._fused, self._tiles.places)
         )
-        levels, exposure = self._coarse(image), self._exposure_of(image)
-        self._blend_coarse(levels, logits, [] if exposure is None else self._coarse(exposure))
-        self._blend_finest(image, levels, logits[0], exposure)
+        exposure = self._exposure_of(image)
+        exposed = () if exposure is None else self._coarse(exposure)
+        parts = Parts(self._coarse(image), [*logits, *self._shared], exposed)
+        self._blend_coarse(parts)
+        self._blend_finest(image, parts, exposure)
 
-    def _blend_coarse(self, levels: Sequence[Tensor], logits: Sequence[Tensor], exposed: Sequence[Tensor]) -> None:
-        """Add bands 1 .. LEVELS - 1 of a source to the running softmax, and keep its base for `result`.
-
-        Args:
-            levels, exposed: as `_coarse` returns them, of the source and of its exposure weights ([]: none).
-            logits: of each band.
-        """
-        head = self._network.head
+    def _blend_coarse(self, parts: Parts) -> None:
+        """Add bands 1 .. LEVELS - 1 of a source to the running softmax, and keep its base for `result`."""
+        head, levels = self._network.head, parts.levels
         if not self._running:
-            finest = torch.Size((1, 1, self._patch**2, *logits[0].shape[-2:]))
+            finest = torch.Size((1, 1, self._patch**2, *parts.maps[0].shape[-2:]))
             sizes = (finest, *(one.shape for one in levels[1:LEVELS]))
             self._running = [_RunningSoftmax(levels[1], size) for size in sizes]
         for band in range(1, LEVELS):
             detail = detail_of(levels, band, self._patch)
-            own = logits[band].view_as(detail)
-            self._running[band].add(head.band_logits(band, own, detail, self._shared, exposed), detail)
+            self._running[band].add(head.band_logits(band, detail, parts), detail)
         base = levels[LEVELS]
         self._bases.append(base)
-        own = logits[LEVELS].view_as(base)
-        self._base_logits.append(head.band_logits(LEVELS, own, base, self._shared, exposed))
+        self._base_logits.append(head.band_logits(LEVELS, base, parts))
 
-    def _blend_finest(self, image: Tensor, levels: Sequence[Tensor], logits: Tensor, exposure: Tensor | None) -> None:
+    def _blend_finest(self, image: Tensor, parts: Parts, exposure: Tensor | None) -> None:
         """Add band 0 of a source (1, 1, 1, H', W') to the running softmax, some rows at a time."""
         for rows in self._rows:
             around = with_rim(rows, self._network.multiple, self._height)
-            tokens = self._tokens(around)
-            detail = detail_of([self._patches(image, around), levels[1][..., self._cells(around), :]], 0, self._patch)
-            exposed = [] if exposure is None else [self._patches(exposure, around)]
-            own = logits[..., tokens, :].view_as(detail)
-            total = self._network.head.band_logits(0, own, detail, self._shared_in(tokens), exposed)
-            inner = self._tokens(slice(rows.start - around.start, rows.stop - around.start))
-            self._running[0].add(total[..., inner, :], detail[..., inner, :], self._tokens(rows))
+            levels = [self._patches(image, around), parts.levels[1][..., self._cells(around), :]]
+            maps = rows_of(parts.maps, self._tokens(around), self._height // self._patch)
+            exposed = () if exposure is None else [self._patches(exposure, around)]
+            detail = detail_of(levels, 0, self._patch)
+            logits = self._network.head.band_logits(0, detail, Parts(levels, maps, exposed))
+            inner = self._tokens(inside(rows, around))
+            self._running[0].add(logits[..., inner, :], detail[..., inner, :], self._tokens(rows))
 
     def result(self) -> Tensor:
         """The fused image (1, 1, H, W), not clamped; all sources have been blended."""
@@ -160,20 +153,18 @@ class StreamedFusion:
         fused = self._lowest.new_empty(1, 1, *self._size)
         for rows in self._rows:
             around = with_rim(rows, network.multiple, self._height)
-            inner = self._tokens(slice(rows.start - around.start, rows.stop - around.start))
-            band = enlarged(coarse[..., self._cells(around), :], 0, self._patch)[..., inner, :]
-            band = band + self._running[0].mean(self._tokens(rows))[0]
-            lowest, highest = (self._patches(image, rows)[0] for image in (self._lowest, self._highest))
-            band = band.clamp(lowest, highest)
-            if self._residual is not None:
-                band = band + self._residual[..., self._tokens(rows), :].clamp(lowest - highest, highest - lowest)
+            coarser = enlarged(coarse[..., self._cells(around), :], 0, self._patch)
+            tokens = self._tokens(rows)
+            band = coarser[..., self._tokens(inside(rows, around)), :] + self._running[0].mean(tokens)[0]
+            residual = None if self._residual is None else self._residual[..., tokens, :]
+            band = limited(band, residual, *(self._patches(image, rows)[0] for image in (self._lowest, self._highest)))
             end = min(rows.stop, self._size[0])
             fused[..., rows.start : end, :] = network.from_patches(band, end - rows.start, self._size[1])
         return fused
 
     def _exposure_of(self, image: Tensor) -> Tensor | None:
         """Weights of exposure fusion of an extended source, (1, 1, 1, H', W'); None if they do not count."""
-        if self._strength is None or not self._network.head.has_exposure(self._shared):
+        if self._strength is None:
             return None
         weights = torch.empty_like(image)
         for rows in self._rows:
@@ -184,23 +175,15 @@ class StreamedFusion:
         """Strength of exposure fusion in some rows of an extended source."""
         around = with_rim(rows, self._network.multiple, self._height)
         strength = exposure_strength(image[..., around, :], FAINT)
-        return strength[..., rows.start - around.start : rows.stop - around.start, :]
+        return strength[..., inside(rows, around), :]
 
     def _coarse(self, image: Tensor) -> list[Tensor | None]:
         """Levels 1 .. LEVELS of the pyramid of an extended image (1, 1, 1, H', W'), each (1, 1, 1, h, w)."""
-        levels = [None, F.avg_pool2d(image[0], 2 * self._patch).unsqueeze(0)]
-        while len(levels) <= LEVELS:
-            levels.append(halved(levels[-1]))
-        return levels
+        return [None, *halvings(F.avg_pool2d(image[0], 2 * self._patch).unsqueeze(0))]
 
     def _patches(self, image: Tensor, rows: slice) -> Tensor:
         """Some rows of an extended image as patches, (1, 1, P, h, w)."""
         return self._network.as_patches(image[..., rows, :]).unsqueeze(0)
-
-    def _shared_in(self, tokens: slice) -> list[Tensor]:
-        """The maps that all sources share, those of the finest band in some rows of tokens."""
-        height = self._height // self._patch
-        return [one[..., tokens, :] if one.shape[-2] == height else one for one in self._shared]
 
     def _tokens(self, rows: slice) -> slice:
         """Rows of patches."""

@@ -10,6 +10,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from adasffuse.models.precision import wide
+
 GRID = 16  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole image
 BAND = 1 << 19  # pixels that are composed at a time
 
@@ -66,6 +68,16 @@ def row_bands(height: int, width: int, multiple: int, pixels: int = BAND) -> lis
 def with_rim(rows: slice, rim: int, height: int) -> slice:
     """Some rows and up to `rim` more on both sides, inside the image."""
     return slice(max(0, rows.start - rim), min(height, rows.stop + rim))
+
+
+def inside(rows: slice, around: slice) -> slice:
+    """Where some rows lie among others, such as those of `with_rim`."""
+    return slice(rows.start - around.start, rows.stop - around.start)
+
+
+def rows_of(maps: Sequence[Tensor], rows: slice, height: int) -> list[Tensor]:
+    """Weight maps, the finest of them, which are `height` patches high, cut to some rows and at least float32."""
+    return [wide(one[..., rows, :]) if one.shape[-2] == height else one for one in maps]
 
 
 def _fading(length: int, tile: int, overlap: int, grid: int) -> list[tuple[slice, Tensor]]:

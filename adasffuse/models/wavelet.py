@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adasffuse.models.precision import wide
+
 _HAAR = 0.5**0.5
 
 
@@ -35,10 +37,11 @@ class AdaWAT(nn.Module):
         low, high = self.split(x)
         # float32: oneDNN's bfloat16 weight gradient of a dilated depthwise channels-last convolution is wrong
         # (seen with torch 2.15 on the CPU: single taps off by up to infinity).
-        layer, wide = self.enhance_low, torch.promote_types(low.dtype, torch.float32)
-        weight, bias = layer.weight.to(wide), layer.bias.to(wide)
+        layer = self.enhance_low
         with torch.autocast(low.device.type, enabled=False):
-            enhanced = F.conv2d(low.to(wide), weight, bias, padding=3, dilation=3, groups=layer.groups)
+            enhanced = F.conv2d(
+                wide(low), wide(layer.weight), wide(layer.bias), padding=3, dilation=3, groups=layer.groups
+            )
         return F.gelu(enhanced).to(x.dtype), F.gelu(self.enhance_high(high))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
