@@ -31,7 +31,7 @@ from scoring import (
 )
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import at_least
+from adasffuse.cli.arguments import Parser, at_least
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
@@ -73,7 +73,7 @@ class Trial:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--opt", nargs="+", type=Path, required=True, metavar="FILE", help="options files, the recipes to compare"
     )

@@ -28,7 +28,7 @@ from scoring import (
     summary,
 )
 
-from adasffuse.cli.arguments import at_least, named_values
+from adasffuse.cli.arguments import Parser, at_least, named_values
 from adasffuse.data.options import DataOptions
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.dataset_folders import scene_folders
@@ -41,7 +41,7 @@ from adasffuse.training.options import Options, load_options
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--weights", nargs="+", required=True, metavar="FILE", help="weights files, or names of released weights"
     )

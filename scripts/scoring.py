@@ -24,7 +24,7 @@ from adasffuse.cli.task_script import METHOD, identity_of
 from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
 from adasffuse.files import name_of
-from adasffuse.images.color import activity_chroma, as_rgb, fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.color import as_rgb, luminance
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene
@@ -34,8 +34,10 @@ from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, ScoreTable
 from adasffuse.metrics.cache import default_cache
+from adasffuse.metrics.color import chroma_fidelity
 from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
 from adasffuse.metrics.hard_cases import hard_case_total, score_hard_case
+from adasffuse.metrics.tones import TONES, lost_tone
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS, Task, find_task
 
@@ -47,11 +49,6 @@ ANNOTATIONS = "Annotations"  # folder of Pascal VOC files beside the sources
 IDENTITY_PAIRS = 2  # pairs of every set, evenly spaced, for the identity error
 # Contrast, saturation and exposure exponents of Mertens fusion in colour: the paper's, and OpenCV's defaults.
 COLOR_MERTENS = {"mertens colour": (1, 1, 1), "mertens colour, OpenCV defaults": (1, 1, 0)}
-TONES = {  # levels within which a source shows a pixel, and levels of a result in which it is lost
-    "clipped_highlights": ((20, 235), (254, 255)),
-    "lost_shadows": ((60, 200), (0, 24)),
-}
-CHROMA_LEVELS = 2  # tolerance of Cb and Cr in a saved file
 
 
 @dataclass(frozen=True)
@@ -253,8 +250,10 @@ def score_set(
             table = score(methods | color_mertens(pairs, Path(temporary)), ("MEF_SSIM",))
         checks["MEF_SSIM"] = {method: table.means(method)["MEF_SSIM"] for method in table.methods}
         checks |= lost_tones(pairs, methods)
-    if fuser.task.color == "a" and (chroma := chroma_fidelity(pairs, methods[METHOD])):
-        checks["chroma"] = chroma
+    if fuser.task.color == "a":
+        saved = ((read_image(pair.paths[0]).pixels, read_image(methods[METHOD][pair.stem]).pixels) for pair in pairs)
+        if chroma := chroma_fidelity(saved):
+            checks["chroma"] = chroma
     return Scored(folder.name, whole, checks)
 
 
@@ -385,69 +384,16 @@ def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Pa
 
 
 def lost_tones(pairs: Sequence[Scene], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, dict[str, float]]:
-    """For each of `TONES`, the share of pixels of a method's results that are lost, of those that a source shows.
-
-    Levels are of luminance; a mean over images.
-    """
-    shares: dict[str, dict[str, list[float]]] = {tone: {method: [] for method in methods} for tone in TONES}
+    """For each of `TONES`, the `lost_tone` of each method, a mean over pairs."""
+    shares: dict[str, dict[str, list[float]]] = {name: {method: [] for method in methods} for name in TONES}
     for pair in pairs:
-        a, b = (luminance(image.pixels) for image in read_scene(pair))
-        sources = [quantise(y, "8") for y in (a, b)]
+        sources = [luminance(image.pixels) for image in read_scene(pair)]
         for method, files in methods.items():
-            fused = luminance(read_image(files[pair.stem]).pixels) if files else BASELINES[method](a, b)
-            levels = quantise(fused, "8")
-            for tone, (held, lost) in TONES.items():
-                shown = np.logical_or(*(_within(y, held) for y in sources))
-                shares[tone][method].append(float(_within(levels, lost)[shown].mean()) if shown.any() else 0.0)
-    return {tone: {m: float(np.mean(values)) for m, values in of.items()} for tone, of in shares.items()}
-
-
-def _within(levels: np.ndarray, bounds: tuple[int, int]) -> np.ndarray:
-    """Where levels lie within bounds, these included."""
-    return (levels >= bounds[0]) & (levels <= bounds[1])
-
-
-def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[str, float]:
-    """Fidelity of the chroma of source A in saved images, over all pixels of all pairs in which it has colour.
-
-    It is compared with what `activity_chroma` leaves of it where source A is nearly black.
-
-    Returns:
-        max_angle_degrees: largest rotation of the chroma before rounding, where it is one level or more;
-        gamut_forced: share of coloured pixels whose chroma was shrunk to fit the gamut;
-        within_levels: share of the other pixels whose Cb and Cr are within CHROMA_LEVELS of that;
-        max_levels: largest difference of these;
-        forced_within_levels: share of shrunk pixels within CHROMA_LEVELS of the fitted chroma.
-        Empty if no source has colour.
-    """
-    turns, forced, free_off, forced_off = [], [], [], []
-    for pair in pairs:
-        source, saved = read_image(pair.paths[0]).pixels, as_rgb(read_image(files[pair.stem]).pixels)
-        if source.ndim == 2:
-            continue
-        y = quantise(luminance(saved), "8") / np.float32(255)
-        cb, cr = activity_chroma(y, source)
-        colored = np.hypot(cb, cr) * 255 >= 1
-        fitted = fit_gamut(y, cb, cr)
-        _, *before_rounding = rgb_to_ycbcr(ycbcr_to_rgb(y, *fitted))
-        turn = np.angle((before_rounding[0] + 1j * before_rounding[1]) * (cb - 1j * cr), deg=True)
-        turns.append(np.abs(turn)[np.hypot(*fitted) * 255 >= 1])
-        shrunk = np.hypot(*fitted) < np.hypot(cb, cr) * np.float32(1 - 1e-5)
-        forced.append(shrunk[colored])
-        _, *of_file = rgb_to_ycbcr(saved)
-        off = np.maximum(*(np.abs(chroma - target) * 255 for chroma, target in zip(of_file, fitted)))
-        free_off.append(off[~shrunk])
-        forced_off.append(off[shrunk])
-    if not forced:
-        return {}
-    off, off_forced = np.concatenate(free_off), np.concatenate(forced_off)
-    return {
-        "max_angle_degrees": float(max((t.max() for t in turns if t.size), default=0.0)),
-        "gamut_forced": float(np.concatenate(forced).mean()),
-        "within_levels": float((off <= CHROMA_LEVELS).mean()) if off.size else 1.0,
-        "max_levels": float(off.max(initial=0)),
-        "forced_within_levels": float((off_forced <= CHROMA_LEVELS).mean()) if off_forced.size else 1.0,
-    }
+            fused = luminance(read_image(files[pair.stem]).pixels) if files else BASELINES[method](*sources)
+            levels = [quantise(y, "8") for y in (*sources, fused)]
+            for name, tone in TONES.items():
+                shares[name][method].append(lost_tone(*levels, tone))
+    return {name: {method: float(np.mean(values)) for method, values in of.items()} for name, of in shares.items()}
 
 
 def rounded(value: float, digits: int = 4) -> float | None:
@@ -457,17 +403,9 @@ def rounded(value: float, digits: int = 4) -> float | None:
 
 def summary(table: ScoreTable) -> dict[str, dict[str, float]]:
     """Method, the best first, to both mean ranks and the means of all scores."""
-    five, eight = mean_ranks(table, RANKED), mean_ranks(table, DEFAULT_METRICS)
+    five, eight = table.mean_ranks(RANKED), table.mean_ranks(DEFAULT_METRICS)
     rows = {m: {"rank of five": five[m], "rank of eight": eight[m], **table.means(m)} for m in table.methods}
     return dict(sorted(rows.items(), key=lambda item: item[1]["rank of five"]))
-
-
-def mean_ranks(table: ScoreTable, metrics: Sequence[str]) -> dict[str, float]:
-    """Mean rank of every method over some of a table's metrics."""
-    chosen = ScoreTable(metrics, table.convention)
-    for row in table.rows:
-        chosen.add(row.method, row.name, row.size, {name: row.scores[name] for name in metrics})
-    return chosen.mean_ranks()
 
 
 def mean(values: Sequence[float]) -> float:

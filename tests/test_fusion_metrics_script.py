@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import errno
-import importlib.util
 import json
 import os
 import re
@@ -19,6 +18,7 @@ import PIL
 import pytest
 import skimage
 
+import test_fusion_metrics as program
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import score as score_command
 from adasffuse.cli import task_script as cli
@@ -35,12 +35,6 @@ from adasffuse.metrics.conventions import find_metric
 from adasffuse.metrics.workers import WorkerError, map_in_processes
 
 ROOT = Path(__file__).resolve().parents[1]
-
-_SPEC = importlib.util.spec_from_file_location(
-    "test_fusion_metrics_program", Path(__file__).resolve().parents[1] / "test_fusion_metrics.py"
-)
-program = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(program)
 
 
 @pytest.fixture
@@ -187,37 +181,20 @@ def test_cache_computes_only_what_is_new(data, monkeypatch):
     assert calls[9:] == [["EN"]]  # the image that changed
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "",
-        "{",
-        "[]",
-        "null",
-        '{"size": [48, 50]}',
-        '{"size": 4, "scores": {}}',
-        '{"size": [48, 1e999], "scores": {}}',
-        '{"size": [48, 50], "scores": {"a": "b"}}',
-    ],
-)
-def test_damaged_cache_entries_are_computed_anew(data, damage):
+def test_damaged_cache_entries_are_computed_anew(data):
     assert run(data, "--baselines", "average", "--csv", data / "1.csv") == 0
     entries = sorted((data / "cache").rglob("*.json"))
-    assert len(entries) == 3
     intact = [json.loads(entry.read_text()) for entry in entries]
-    for entry in entries:
-        entry.write_text(damage)
-    assert run(data, "--baselines", "average", "--csv", data / "2.csv") == 0
-    assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
-    assert [json.loads(entry.read_text()) for entry in entries] == intact
-
-
-def test_cache_that_is_no_text_is_computed_anew(data):
-    assert run(data, "--baselines", "average", "--csv", data / "1.csv") == 0
-    for entry in (data / "cache").rglob("*.json"):
-        entry.write_bytes(bytes(range(128, 256)))
-    assert run(data, "--baselines", "average", "--csv", data / "2.csv") == 0
-    assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
+    assert len(entries) == 3
+    for damage in (
+        *(b"", b"{", b"[]", b"null", bytes(range(128, 256)), b'{"size": [48, 50]}', b'{"size": 4, "scores": {}}'),
+        *(b'{"size": [48, 1e999], "scores": {}}', b'{"size": [48, 50], "scores": {"a": "b"}}'),
+    ):
+        for entry in entries:
+            entry.write_bytes(damage)
+        assert run(data, "--baselines", "average", "--csv", data / "2.csv") == 0, damage
+        assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
+        assert [json.loads(entry.read_text()) for entry in entries] == intact
 
 
 def test_the_cache_is_of_the_libraries_that_read_and_score(monkeypatch):
@@ -524,7 +501,7 @@ def test_names_with_an_equals_sign(tmp_path, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("words", [["VIFF, Qabf"], ["VIFF,", "Qabf"], ["viff,QABF,"], ["VIFF", "Qabf"]])
+@pytest.mark.parametrize("words", [["VIFF,", "Qabf"], ["viff, QABF,"]])
 def test_metrics_as_people_write_them(data, words):
     assert run(data, "--baselines", "Average, max", "--metrics", *words, "--csv", data / "s.csv") == 0
     row = next(csv.DictReader((data / "s.csv").open()))

@@ -1,21 +1,13 @@
 """Leaving a camera out: nothing of it is trained on, shares stay, and the table ranks all recipes."""
 
-import importlib.util
 import json
 import shutil
-import sys
-from pathlib import Path
 
+import leave_one_camera_out as cameras
 import pytest
 from tiny import SHAPE, write_ivf, write_weights
 
 from adasffuse.training.options import parse_options
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-_SPEC = importlib.util.spec_from_file_location("cameras", SCRIPTS / "leave_one_camera_out.py")
-cameras = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(cameras)
 
 
 def options(*datasets: tuple[str, ...], **changes) -> dict:

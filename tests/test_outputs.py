@@ -3,10 +3,8 @@
 import os
 import shlex
 import socket
-import sys
 from fractions import Fraction
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +15,6 @@ from adasffuse.cli import demo
 from adasffuse.cli.main import main
 from adasffuse.images.video_writing import write_video
 from adasffuse.images.write import write_image
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 
 @pytest.fixture(scope="module")

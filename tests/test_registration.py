@@ -4,10 +4,9 @@ import errno
 import json
 import math
 import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import benchmark_registration
 import cv2
 import numpy as np
 import pytest
@@ -33,9 +32,6 @@ from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
 from adasffuse.scenes.texture import smooth_noise
 from adasffuse.tasks import TASKS
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import benchmark_registration
 
 SIZE = (240, 320)
 

@@ -1,11 +1,13 @@
 """scripts/release_weights.py: what is released is what was scored, and the card says all that it has to."""
 
 import json
-import sys
 from pathlib import Path
 
+import mix_weights
 import numpy as np
 import pytest
+import release_weights
+import score_weights
 import torch
 from safetensors.torch import load_file
 from tiny import SHAPE, network, texture, write_ivf, write_weights
@@ -17,11 +19,6 @@ from adasffuse.models.spectral import SpectralFilter
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 from adasffuse.models.weights import file_sha256, load_weights, released_weights
 from adasffuse.training.options import parse_options
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import mix_weights
-import release_weights
-import score_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*undefined for these")
 

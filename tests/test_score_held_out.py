@@ -1,24 +1,15 @@
 """Scoring held-out pairs: those that the options name, whole, each group apart, beside the simple methods."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import score_held_out as script
 from tiny import texture
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.write import write_image
 from adasffuse.metrics import evaluate
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-_SPEC = importlib.util.spec_from_file_location("held_out", SCRIPTS / "score_held_out.py")
-script = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(script)
-
 
 PAIRS = {stem: (texture(96, 96, 2 * i), texture(96, 96, 2 * i + 1)) for i, stem in enumerate(("a1", "a2", "b1", "b2"))}
 

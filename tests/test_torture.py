@@ -1,12 +1,9 @@
 """scripts/torture.py: malformed files are refused in one clear error, and what is not refused so is noticed."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import torture
 
 

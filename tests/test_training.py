@@ -3,12 +3,11 @@
 import csv
 import errno
 import hashlib
-import importlib.util
 import json
 import os
-import pickle
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import kill_training
 import numpy as np
 import pytest
 import torch
@@ -30,6 +30,7 @@ from torch.utils.data import default_collate
 
 import train_AdaSFFuse
 from adasffuse.data.mixture import MixedCrops
+from adasffuse.files import LOCK_FILE, InUseError, keeping_others_out
 from adasffuse.images.read import ImageError
 from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
@@ -41,7 +42,6 @@ from adasffuse.models.weights import WeightsError, load_weights, read_record, re
 from adasffuse.tasks import KINDS, TASKS
 from adasffuse.training import train, trainer
 from adasffuse.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
-from adasffuse.training.lock import InUseError, run_lock
 from adasffuse.training.log import CsvLog
 from adasffuse.training.options import Options, PartOptions, parse_options
 from adasffuse.training.processes import Processes, join_processes
@@ -61,6 +61,12 @@ def root(tmp_path_factory):
         for stem in ("1", "2", "val"):
             write_image(root / "MEF" / folder / f"{stem}.png", texture(40, 48, seed=20 + 2 * int(stem, 36) + number))
     return root
+
+
+@pytest.fixture(scope="module")
+def begun(root, tmp_path_factory) -> Path:
+    """The folder of a run of one step; tests that change it copy it."""
+    return train(run_options(root, steps=1), tmp_path_factory.mktemp("begun"), "cpu").parent
 
 
 NO_KINDS = {"kinds": [], "dark": False, "hot": False, "unshaded": False, "lights": False, "targets": False}
@@ -293,33 +299,14 @@ def test_there_are_no_more_loader_processes_than_cores(root, monkeypatch):
         assert loader.num_workers == started
 
 
-def test_loader_processes_change_nothing(root, tmp_path):
-    for workers in (0, 1):
-        train(run_options(root, steps=2, data={"workers": workers}), tmp_path / str(workers), "cpu")
-    assert_same_run(tmp_path / "0/run", tmp_path / "1/run")
-
-
-def test_a_finished_run_is_left_as_it_is(root, tmp_path):
-    options = run_options(root, steps=2)
-    weights = train(options, tmp_path, "cpu")
-    content = weights.read_bytes()
-    assert train(options, tmp_path, "cpu") == weights and weights.read_bytes() == content
-
-
-def test_removed_weights_of_a_finished_run_are_written_again(root, tmp_path):
-    options = run_options(root, steps=2)
-    weights = train(options, tmp_path, "cpu")
+def test_a_finished_run_is_left_as_it_is_but_for_removed_weights(root, begun, tmp_path):
+    shutil.copytree(begun, tmp_path / "run")
+    weights = tmp_path / "run/weights.safetensors"
+    before = weights.stat()
+    assert train(run_options(root, steps=1), tmp_path, "cpu") == weights and weights.stat() == before
     content = weights.read_bytes()
     weights.unlink()
-    assert train(options, tmp_path, "cpu").read_bytes() == content
-
-
-def test_a_run_is_not_shorter_than_it_already_is(root, tmp_path):
-    train(run_options(root, steps=2), tmp_path, "cpu")
-    before = (tmp_path / "run/options.json").read_bytes()
-    with pytest.raises(ValueError, match=r"run 'run' has made 2 steps, train.steps is 1; give as many or more"):
-        train(run_options(root, steps=1), tmp_path, "cpu")
-    assert (tmp_path / "run/options.json").read_bytes() == before
+    assert train(run_options(root, steps=1), tmp_path, "cpu").read_bytes() == content
 
 
 def test_what_cannot_be_written_is_named(root, tmp_path):
@@ -410,11 +397,6 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(root):
     for accumulate in (2, 4):
         _, parts = states_of(replace(options, train=replace(options.train, accumulate=accumulate)))
         assert all((parts[name] - gradient).abs().max() < 1e-4 * largest for name, gradient in whole.items())
-
-
-def test_accumulation_must_divide_the_batch(root, tmp_path):
-    with pytest.raises(ValueError, match=r"train\.batch_size 2 must be a multiple of the 1 processes times train\.acc"):
-        train(run_options(root, train={"accumulate": 3}), tmp_path, "cpu")
 
 
 def table(folder: Path) -> list[dict]:
@@ -608,9 +590,9 @@ def test_all_processes_end_where_the_main_one_is_refused(root, tmp_path, torchru
     (tmp_path / "run").mkdir()
     (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))
     arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
-    with run_lock(tmp_path / "run"):
+    with keeping_others_out(tmp_path / "run", LOCK_FILE):
         done = torchrun(PROGRAM, *arguments)
-    assert done.returncode != 0 and f"run is in use by another training, process {os.getpid()} on" in done.stderr
+    assert done.returncode != 0 and f"run is in use by another run, process {os.getpid()} on" in done.stderr
     assert not (tmp_path / "run/options.json").exists()
 
 
@@ -666,10 +648,7 @@ def test_the_others_wait_for_the_main_process_longer_than_the_group_does(tmp_pat
 @pytest.mark.slow
 def test_kills_lose_nothing():
     """Two SIGKILLs at random moments; scripts/kill_training.py does as many as it is asked for."""
-    spec = importlib.util.spec_from_file_location("kill_training", ROOT / "scripts/kill_training.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert script.main(["--kills", "2", "--longest", "0.3", "--seed", str(int.from_bytes(os.urandom(2)))]) == 0
+    assert kill_training.main(["--kills", "2", "--longest", "0.3", "--seed", str(int.from_bytes(os.urandom(2)))]) == 0
 
 
 def test_partial_files_are_ignored_and_removed(root, tmp_path):
@@ -733,73 +712,47 @@ def test_a_checkpoint_that_would_run_code_is_refused(root, tmp_path, capsys):
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", pickle.dumps([1, 2], protocol=2)])
-def test_a_damaged_checkpoint_is_named(root, tmp_path, content):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/step_00000007.pt").write_bytes(content)
-    with pytest.raises(ValueError, match=r"step_00000007\.pt is no usable checkpoint \(.+\); remove it to continue"):
-        train(run_options(root), tmp_path, "cpu")
-
-
-@pytest.mark.slow
-def test_a_foreign_checkpoint_is_named(root, tmp_path):
-    (tmp_path / "run").mkdir()
-    torch.save({"state_dict": {}}, tmp_path / "run/step_00000007.pt")
-    with pytest.raises(ValueError, match=r"step_00000007\.pt is no usable checkpoint \(not written by this trainer\)"):
-        train(run_options(root), tmp_path, "cpu")
-
-
-@pytest.mark.parametrize("section, changes", [("model", {"d_state": 16}), ("model", DIRECT)])
-def test_a_checkpoint_of_another_network_is_refused(root, tmp_path, section, changes):
-    train(run_options(root, steps=1), tmp_path, "cpu")
-    with pytest.raises(
-        ValueError, match=r"run 'run' was started with other options: model\.\w+ .*; choose another name"
-    ):
-        train(run_options(root, steps=2, **{section: changes}), tmp_path, "cpu")
-
-
 def record(folder: Path) -> list[bytes]:
     return [
         (folder / name).read_bytes() for name in ("options.json", "manifest.json", "log.csv", "weights.safetensors")
     ]
 
 
+OTHER = "run 'run' was started with other options: "
+
+
 @pytest.mark.parametrize(
     "changes, refused",
     [
-        ({"train": {"lr": 2e-3}}, r"train\.lr 0\.001 instead of 0\.002"),
-        (
-            {"train": {"batch_size": 1, "ema": 0.8}},
-            r"train\.batch_size 2 instead of 1, train\.ema 0\.9 inst",
-        ),
-        ({"train": {"seed": 7}}, r"train\.seed 0 instead of 7"),
-        ({"train": {"precision": "bfloat16"}}, r"train\.precision"),
-        ({"data": {"crop": 24}}, r"data\.crop 16 instead of 24"),
-        ({"data": {"validation": []}}, r"data\.validation \['val'\] instead of \[\]"),
-        (
-            {"loss": {"vif": 1}, "data": {"crop": 48}},
-            r"data\.crop .*, loss\.vif 0\.0 ",
-        ),
-        ({"task": "mef", "data": {"datasets": ["MEF"]}}, r"task 'ivf' instead of 'mef'"),
+        ({"train": {"batch_size": 1, "ema": 0.8}}, rf"{OTHER}train\.batch_size 2 instead of 1, train\.ema 0\.9 inst"),
+        ({"train": {"seed": 7}}, rf"{OTHER}train\.seed 0 instead of 7; choose another name"),
+        ({"data": {"validation": []}}, rf"{OTHER}data\.validation \['val'\] instead of \[\]"),
+        ({"loss": {"vif": 1}, "data": {"crop": 48}}, rf"{OTHER}data\.crop .*, loss\.vif 0\.0 "),
+        ({"task": "mef", "data": {"datasets": ["MEF"]}}, rf"{OTHER}task 'ivf' instead of 'mef'"),
+        ({"model": DIRECT}, rf"{OTHER}model\.\w+ "),
+        ({"train": {"accumulate": 3}}, r"train\.batch_size 2 must be a multiple of the 1 processes times train\.acc"),
     ],
 )
-def test_a_run_does_not_continue_with_other_options(root, tmp_path, changes, refused):
+def test_a_run_does_not_continue_with_other_options(root, begun, changes, refused):
     """Refused by name, and what the folder says of the run stays as it was."""
-    train(run_options(root, steps=1), tmp_path, "cpu")
+    before = record(begun)
+    with pytest.raises(ValueError, match=refused):
+        train(run_options(root, steps=2, **changes), begun.parent, "cpu")
+    assert record(begun) == before
+
+
+def test_a_run_does_not_continue_with_more_parts_or_fewer_steps(root, begun, tmp_path):
+    with pytest.raises(ValueError, match=r"task \(part mef\) None instead of 'mef'"):
+        train(mixed_options(root), begun.parent, "cpu")
+    train(run_options(root, steps=2), shutil.copytree(begun, tmp_path / "run").parent, "cpu")
     before = record(tmp_path / "run")
-    with pytest.raises(ValueError, match=rf"run 'run' was started with other options: {refused}.*choose another name"):
-        train(run_options(root, steps=2, **changes), tmp_path, "cpu")
+    with pytest.raises(ValueError, match=r"run 'run' has made 2 steps, train.steps is 1; give as many or more"):
+        train(run_options(root, steps=1), tmp_path, "cpu")
     assert record(tmp_path / "run") == before
 
 
-def test_another_number_of_parts_is_another_run(root, tmp_path):
-    train(run_options(root, steps=1), tmp_path, "cpu")
-    with pytest.raises(ValueError, match=r"task \(part mef\) None instead of 'mef'"):
-        train(mixed_options(root), tmp_path, "cpu")
-
-
-def test_what_may_change_is_recorded_with_each_start(root, tmp_path):
-    train(run_options(root, steps=1), tmp_path, "cpu")
+def test_what_may_change_is_recorded_with_each_start(root, begun, tmp_path):
+    shutil.copytree(begun, tmp_path / "run")
     changes = {"log": {"checkpoint": 1, "keep": 5}, "data": {"cache_mb": 0, "workers": 1}, "train": {"accumulate": 2}}
     train(run_options(root, steps=2, **changes), tmp_path, "cpu")
     starts = json.loads((tmp_path / "run/manifest.json").read_text())["starts"]
@@ -817,16 +770,8 @@ def test_what_may_change_is_recorded_with_each_start(root, tmp_path):
     assert json.loads((tmp_path / "run/options.json").read_text())["log"]["keep"] == 5
 
 
-def test_a_refused_batch_leaves_the_record_alone(root, tmp_path):
-    train(run_options(root, steps=1), tmp_path, "cpu")
-    before = record(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"train\.batch_size 2 must be a multiple"):
-        train(run_options(root, steps=2, train={"accumulate": 3}), tmp_path, "cpu")
-    assert record(tmp_path / "run") == before
-
-
-def test_a_run_without_its_checkpoints_does_not_begin_anew_over_its_weights(root, tmp_path):
-    weights = train(run_options(root, steps=1), tmp_path, "cpu")
+def test_a_run_without_its_checkpoints_does_not_begin_anew_over_its_weights(root, begun, tmp_path):
+    weights = shutil.copytree(begun, tmp_path / "run") / "weights.safetensors"
     before = weights.read_bytes()
     for removed in ("step_*.pt", "manifest.json"):
         for path in (tmp_path / "run").glob(removed):
@@ -884,7 +829,7 @@ def test_a_second_training_in_a_folder_is_refused(root, tmp_path):
     try:
         while first.poll() is None and not (tmp_path / "run/log.csv").exists():
             time.sleep(0.05)
-        with pytest.raises(InUseError, match=rf"run is in use by another training, process {first.pid} on "):
+        with pytest.raises(InUseError, match=rf"run is in use by another run, process {first.pid} on "):
             train(run_options(root), tmp_path, "cpu")
         first.terminate()
         assert first.wait(timeout=300) == 0 and b"Traceback" not in first.stderr.read()
@@ -896,9 +841,10 @@ def test_a_second_training_in_a_folder_is_refused(root, tmp_path):
 
 
 def test_a_lock_ends_with_its_training(tmp_path):
-    with run_lock(tmp_path), pytest.raises(InUseError, match=f"process {os.getpid()} on "), run_lock(tmp_path):
+    lock, again = (keeping_others_out(tmp_path, LOCK_FILE) for _ in range(2))
+    with lock, pytest.raises(InUseError, match=f"process {os.getpid()} on "), again:
         pass
-    with run_lock(tmp_path):
+    with keeping_others_out(tmp_path, LOCK_FILE):
         pass
 
 
@@ -906,7 +852,7 @@ def test_a_lock_ends_with_its_training(tmp_path):
 def test_a_lock_ends_with_its_process_though_a_forked_one_lives(tmp_path):
     """As the loader's processes do for some seconds after a kill."""
     (started, start), (ended, end) = os.pipe(), os.pipe()
-    with run_lock(tmp_path):
+    with keeping_others_out(tmp_path, LOCK_FILE):
         child = os.fork()
         if not child:
             os.close(end)
@@ -915,7 +861,7 @@ def test_a_lock_ends_with_its_process_though_a_forked_one_lives(tmp_path):
             os._exit(0)
         os.read(started, 1)
     try:
-        with run_lock(tmp_path):
+        with keeping_others_out(tmp_path, LOCK_FILE):
             pass
     finally:
         for one in (end, ended, started, start):
@@ -958,6 +904,7 @@ def damages(state: dict, content: bytes) -> dict[str, dict | bytes]:
         "a flipped bit": bytes(flipped),
         "nothing": b"",
         "text": b"step 1\n",
+        "of another program": {"state_dict": state["model"]},
         "another shape": model(value[..., None]),
         "a huge shape": model(value.flatten()[:1].expand(10**12)),
         "another type": model(value.double()),
@@ -978,10 +925,8 @@ def damages(state: dict, content: bytes) -> dict[str, dict | bytes]:
 
 
 @pytest.mark.filterwarnings("ignore:.*[Ss]parse.*invariant")
-def test_every_damage_of_a_checkpoint_is_one_error_that_names_it(root, tmp_path):
-    options = run_options(root, steps=1)
-    train(options, tmp_path, "cpu")
-    path = newest_checkpoint(tmp_path / "run")
+def test_every_damage_of_a_checkpoint_is_one_error_that_names_it(root, begun, tmp_path):
+    path = newest_checkpoint(shutil.copytree(begun, tmp_path / "run"))
     content = path.read_bytes()
     for what, damaged in damages(load_checkpoint(path), content).items():
         path.write_bytes(damaged) if isinstance(damaged, bytes) else torch.save(damaged, path)
@@ -1002,17 +947,6 @@ def test_a_compressed_checkpoint_is_not_unpacked(tmp_path):
         archive.writestr("archive/data.pkl", bytes(2**20))
     with pytest.raises(CheckpointError, match="its content is compressed"):
         load_checkpoint(tmp_path / "step_1.pt")
-
-
-@pytest.mark.parametrize(
-    "name, message", [("mps", "not available"), ("xpu:0", "not available"), ("meta", "unknown device")]
-)
-def test_devices_that_are_not_there(root, tmp_path, capsys, name, message):
-    (tmp_path / "run.json").write_text(json.dumps(run_options(root).to_dict()))
-    arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", name]
-    assert train_AdaSFFuse.main(arguments) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0] and repr(name) in lines[0]
 
 
 def test_a_loss_that_is_not_finite_names_step_terms_and_images(root, tmp_path, capsys):
@@ -1192,6 +1126,7 @@ def test_missing_images_stop_the_run_before_anything_is_written(tmp_path, capsys
     [
         (["--opt", "nowhere.json"], "options file nowhere.json does not exist"),
         (["--device", "gpu"], "unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
+        (["--device", "mps"], "device 'mps' is not available"),
         (["--root_path", "/nowhere"], "no source folders for IVF"),
     ],
 )

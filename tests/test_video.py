@@ -17,6 +17,7 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 from skimage import data as photographs
+from tiny import Mean, texture, writing
 
 from adasffuse.cli import video as command
 from adasffuse.files import keeping_others_out
@@ -38,7 +39,6 @@ from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.transform import Transform
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
-from tests.tiny import Mean, texture, writing
 
 av = pytest.importorskip("av", reason="needs PyAV (extra 'video')")
 

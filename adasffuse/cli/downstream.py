@@ -22,16 +22,16 @@ from adasffuse.cli.arguments import (
     given_path,
     named_values,
     ranges_of,
+    width_and_height,
 )
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.packages import LITE0, needed
-from adasffuse.files import check_outputs
+from adasffuse.files import LOCK_FILE, check_outputs, keeping_others_out
 from adasffuse.images.image import ImageError
 from adasffuse.messages import printable, told
 from adasffuse.process import Terminated, prepare_process, say, say_all_notices, say_error
-from adasffuse.training.lock import run_lock
 
 DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
 
@@ -101,7 +101,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "YOLO (default: imagenet where the backbone is timm's, else scratch)",
     )
     network.add_argument(
-        "--size", default="256x192", metavar="WIDTHxHEIGHT", help="size of the network's images (default: %(default)s)"
+        "--size",
+        type=_size,
+        default="256x192",
+        metavar="WIDTHxHEIGHT",
+        help="size of the network's images (default: %(default)s)",
     )
     budget = parser.add_argument_group("budget")
     budget.add_argument("--seeds", type=int, default=3, help="number of runs per kind of image (default: %(default)s)")
@@ -173,7 +177,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     with ExitStack() as stack:
         if ranks.main:
             args.out.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(run_lock(args.out))
+            stack.enter_context(keeping_others_out(args.out, LOCK_FILE))
         experiment = replace(experiment, files=_images(modalities, experiment, windows, ranks))
         results, failed = _carry_out_all(experiment, ranks.share(experiment.runs), args.jobs)
         parts = ranks.gather((results, failed))
@@ -235,7 +239,6 @@ def _experiment(
     own_backbone = model in ("fpn", "unet", "fcos", "retinanet")
     rate = _LEARNING_RATE[args.task] if args.learning_rate is None else args.learning_rate
     budget = downstream.Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
-    size = _size(args.size)
     groups = named_values(args.groups, "--groups", 'NAME=PATTERN, e.g. night="*N"', taken=[downstream.ALL])
     others = others_of(args, args.task, classes)
     if groups.keys() & others.keys():
@@ -260,7 +263,7 @@ def _experiment(
         model=model,
         backbone=args.backbone,
         weights=args.weights or ("imagenet" if own_backbone else "scratch"),
-        size=size,
+        size=args.size,
         budget=budget,
         seeds=tuple(range(args.seeds)),
         groups=groups,
@@ -323,14 +326,11 @@ def _mended(found: FrameSet) -> list[str]:
 
 def _size(text: str) -> tuple[int, int]:
     """Height and width of WIDTHxHEIGHT."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise ValueError(f"--size is WIDTHxHEIGHT, e.g. 320x256, got {text!r}")
-    width, height = map(int, parts)
-    if min(width, height) < _MULTIPLE or width % _MULTIPLE or height % _MULTIPLE:
-        raise ValueError(f"--size {text}: both sides are multiples of {_MULTIPLE}")
+    width, height = width_and_height(text)
+    if width % _MULTIPLE or height % _MULTIPLE:
+        raise argparse.ArgumentTypeError(f"{text}: both sides are multiples of {_MULTIPLE}")
     if max(width, height) > _LARGEST:
-        raise ValueError(f"--size {text}: both sides are at most {_LARGEST}")
+        raise argparse.ArgumentTypeError(f"{text}: both sides are at most {_LARGEST}")
     return height, width
 
 
