@@ -191,7 +191,8 @@ def test_the_script_scores_night_scenes_and_pairs(tmp_path, capsys):
     assert "absent.safetensors" in capsys.readouterr().err
 
 
-def test_fewer_pairs_are_spread_over_all(tmp_path):
+def test_fewer_pairs_are_spread_over_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(score_hard_cases, "night_scene", lambda rng: None)  # they are not looked at here
     root = write_ivf(tmp_path, stems=tuple("12345"), size=(16, 16))
     pairs = ["--infrared", str(root / "IVF/infrared"), "--visible", str(root / "IVF/visible")]
     names = [name for name, _ in score_hard_cases.cases(score_hard_cases.parse_args([*pairs, "--count", "3"]))]

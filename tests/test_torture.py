@@ -24,7 +24,7 @@ def test_malformed_files_are_refused_in_one_clear_error(capfd):
 
 def test_some_of_each_kind(capfd):
     """The quick form; the same seed draws the same cases."""
-    arguments = ["--count", "12", "--kinds", "weights", "checkpoints", "options", "special"]
+    arguments = ["--count", "6", "--kinds", "weights", "checkpoints", "options", "special"]
     assert torture.main(arguments) == 0
     first = counts(capfd.readouterr().out)
     assert first["all"][0] > 60 and torture.main(arguments) == 0
