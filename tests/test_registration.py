@@ -477,7 +477,7 @@ def slices_of_heads(*movements):
 
 
 def test_slices_of_blurred_scans_are_calibrated_where_they_agree_best_together():
-    pairs, size = list(slices_of_heads(*[affine(2, 1.02, (5, -4))] * 2)), (192, 192)
+    pairs, size = list(slices_of_heads(*[affine(2, 1.02, (5, -4))] * 3)), (192, 192)
     found = [estimate(a, b, "affine", "medical") for _, a, b in pairs]
     corners = np.float64([[[0, 0], [191, 0], [0, 191]]])
     median = np.median([cv2.perspectiveTransform(corners, one.transform.matrix)[0] for one in found], axis=0)
