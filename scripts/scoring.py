@@ -260,57 +260,48 @@ def score_set(
 def compare_networks(
     networks: Mapping[str, str | Path],
     task: Task,
+    data: DataOptions,
     folder: SceneFolder,
-    where: Path,
-    settings: Settings,
-    boxes: Path,
-    device: str = "auto",
-    workers: int | None = None,
-    reading: tuple[tuple[RangeSpec | None, ...], tuple[float | None, ...]] = ((None, None), (None, None)),
+    pairs: Sequence[Scene],
+    args: argparse.Namespace,
 ) -> ScoreTable:
-    """Scores of what networks and the simple methods make of a folder of pairs, with those beside the ranked ones.
+    """Scores, with those beside the ranked ones, of what networks and the simple methods make of pairs.
+
+    They are read as in training.
 
     Args:
         networks: weights by the name that the table gives them.
-        where: the fused images go there.
-        settings: `beside` is not used.
-        boxes: folder that may hold an XML file of each pair.
-        reading: value ranges and values without data of both sources, see `reading_of`.
+        data: how training reads the folder.
+        folder: value ranges are taken over all its pairs; `Annotations` beside its sources may hold boxes.
+        args: those of `add_scoring_options`.
     Raises:
         ImageError: a pair cannot be fused.
     """
-    files: dict[str, dict[str, Path] | None] = {}
-    for name, weights in networks.items():
-        fuser = load_fuser(task.id, weights=weights, device=device)
-        fused = fuse_folder(fuser, folder, where / name, ranges=reading[0], no_data=reading[1])
-        if fused.failed:
-            raise ImageError(fused.summary())
-        files[name] = fused.files
-    pairs = fused.fused  # the same of every network
-    annotations, _ = find_annotations(pairs, boxes if boxes.is_dir() else None, settings.classes)
-    beside = BESIDE if annotations else BESIDE[:1]
-    methods = files | dict.fromkeys(BASELINES)
-    return score_pairs(
-        pairs,
-        methods,
-        settings=replace(settings, beside=beside),
-        workers=workers,
-        ranges=fused.ranges,
-        no_data=fused.no_data,
-        annotations=annotations,
-        thermal=task.thermal,
-    )
-
-
-def reading_of(
-    data: DataOptions, folder: SceneFolder, task: Task
-) -> tuple[tuple[RangeSpec | None, ...], tuple[float | None, ...]]:
-    """Value ranges, as training takes them from all pairs of a folder, and values without data, of both sources."""
     scenes, _ = find_scenes(folder.folders, data.patterns)
     readings = readings_of(data, [scene.paths for scene in scenes], task)
     windows = [reading.window for reading in readings]
-    specs = (None if w is None else RangeSpec("fixed", min(w), max(w), inverted=w[0] > w[1]) for w in windows)
-    return tuple(specs), tuple(reading.no_data for reading in readings)
+    ranges = [None if w is None else RangeSpec("fixed", min(w), max(w), inverted=w[0] > w[1]) for w in windows]
+    files: dict[str, dict[str, Path] | None] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        chosen = copy_pairs(folder, pairs, Path(temporary, "sources"))
+        for name, weights in networks.items():
+            fuser, results = load_fuser(task.id, weights=weights, device=args.device), Path(temporary, name)
+            fused = fuse_folder(fuser, chosen, results, ranges=ranges, no_data=[one.no_data for one in readings])
+            if fused.failed:
+                raise ImageError(fused.summary())
+            files[name] = fused.files
+        boxes = folder.folders[0].parent / ANNOTATIONS
+        annotations, _ = find_annotations(fused.fused, boxes if boxes.is_dir() else None)
+        return score_pairs(
+            fused.fused,  # the same of every network
+            files | dict.fromkeys(BASELINES),
+            settings=Settings(cache=args.cache, beside=BESIDE if annotations else BESIDE[:1]),
+            workers=args.workers,
+            ranges=fused.ranges,
+            no_data=fused.no_data,
+            annotations=annotations,
+            thermal=task.thermal,
+        )
 
 
 def names_of(weights: list[str]) -> dict[str, str]:
@@ -347,12 +338,9 @@ def set_and_step(text: str) -> tuple[str, int]:
     return name, int(step)
 
 
-def some_pairs(
-    folder: SceneFolder, count: int | None, step: int, where: Path, patterns: Sequence[str | None] | None = None
-) -> SceneFolder:
+def some_pairs(folder: SceneFolder, count: int | None, step: int, where: Path) -> SceneFolder:
     """Copy a folder below `where`, with every `step`th pair, and of these `count` evenly spaced ones or all."""
-    found, _ = find_scenes(folder.folders, patterns)
-    pairs = found[::step]
+    pairs = find_scenes(folder.folders)[0][::step]
     return copy_pairs(folder, spaced(pairs, count or len(pairs)), where)
 
 
