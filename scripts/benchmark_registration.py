@@ -254,7 +254,13 @@ def slices_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
 
 
 def checks_line(name: str, pairs: list[Sequence[Image]], measure: str, args: argparse.Namespace) -> str:
-    """A line with the results of --checks for some pairs."""
+    """A line with the results of --checks for some pairs.
+
+    Raises:
+        ValueError: there are so few that a pair would be compared with itself as a different scene.
+    """
+    if len(pairs) < 3:
+        raise ValueError(f"--checks compares different scenes: 3 pairs or more are needed, got {len(pairs)} of {name}")
     rng = np.random.default_rng(args.seed)
     right, moved, wrong, improved, seconds = 0, 0, 0, [], []
     for number, (a, b) in enumerate(pairs):

@@ -439,6 +439,11 @@ def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():
     assert strict["VIFF"] < 0.8 * own["VIFF"] and strict["SSIM"] < own["SSIM"]
 
 
+def test_too_few_pairs_to_be_of_different_scenes_are_refused(capsys):
+    assert benchmark_registration.main(["--rendered", "2", "--checks"]) == 1
+    assert "error: --checks compares different scenes: 3 pairs or more are needed, got 2" in capsys.readouterr().err
+
+
 def test_the_fade_beside_missing_regions_is_not_taken_for_an_error_of_registration():
     original, b = (Image(texture(120, 160, seed).astype(np.float32) / 255) for seed in (1, 2))
     valid = np.ones((120, 160), bool)
