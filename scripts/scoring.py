@@ -223,7 +223,7 @@ def score_set(
     save_dir: Path,
     settings: Settings,
     workers: int | None,
-    boxes: Path | None = None,
+    boxes: Path,
 ) -> Scored:
     """Fuse a folder of pairs to `save_dir` and score files and baselines; `boxes` may hold boxes of infrared pairs."""
     report = fuse_folder(fuser, folder, save_dir)
@@ -233,8 +233,7 @@ def score_set(
     pairs = report.fused
     methods = {METHOD: {pair.stem: save_dir / f"{pair.stem}.png" for pair in pairs}} | dict.fromkeys(BASELINES)
 
-    annotated = fuser.task.id == "ivf" and boxes and any((boxes / f"{pair.stem}.xml").is_file() for pair in pairs)
-    annotations, _ = find_annotations(pairs, boxes if annotated else None, settings.classes)
+    annotations, _ = find_annotations(pairs, boxes_of(pairs, boxes) if fuser.task.id == "ivf" else None)
 
     def score(methods: Mapping, metrics: tuple[str, ...], beside: tuple[str, ...] = ()) -> ScoreTable:
         chosen = replace(settings, metrics=metrics, beside=beside)
@@ -255,6 +254,11 @@ def score_set(
         if chroma := chroma_fidelity(saved):
             checks["chroma"] = chroma
     return Scored(folder.name, whole, checks)
+
+
+def boxes_of(pairs: Sequence[Scene], folder: Path) -> Path | None:
+    """A folder that may hold an XML file of each pair; None if it holds none."""
+    return folder if any((folder / f"{pair.stem}.xml").is_file() for pair in pairs) else None
 
 
 def compare_networks(
@@ -290,8 +294,7 @@ def compare_networks(
             if fused.failed:
                 raise ImageError(fused.summary())
             files[name] = fused.files
-        boxes = folder.folders[0].parent / ANNOTATIONS
-        annotations, _ = find_annotations(fused.fused, boxes if boxes.is_dir() else None)
+        annotations, _ = find_annotations(fused.fused, boxes_of(fused.fused, folder.folders[0].parent / ANNOTATIONS))
         return score_pairs(
             fused.fused,  # the same of every network
             files | dict.fromkeys(BASELINES),
