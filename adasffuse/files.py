@@ -8,9 +8,11 @@ import secrets
 import shutil
 import socket
 import tempfile
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +24,7 @@ except ModuleNotFoundError:  # Windows: files are not locked there
     fcntl = None
 
 NO_ADDRESS = "files are read and written on this computer, not at addresses; give a path"
+LOCK_FILE = "lock"  # in folders of trainings and comparisons, see `keeping_others_out`
 PARTIAL = ".part-"  # beginning of the names of unfinished files
 _PARTIAL_NAME = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{24}(\..{0,7})?")
 
@@ -120,29 +123,54 @@ def remove_abandoned(paths: Iterable[str | Path]) -> None:
                     path.unlink()
 
 
+class InUseError(BlockingIOError):
+    """Another run works in this folder."""
+
+
 @contextmanager
-def keeping_others_out(folder: Path) -> Iterator[None]:
+def keeping_others_out(folder: Path, lock_file: str = "") -> Iterator[None]:
     """Let no other run work in an existing folder meanwhile; it is unlocked when this process ends, however it ends.
 
-    Nothing is locked without file locks.
+    Processes that this one forks, such as those of a loader, do not hold the lock: they can outlive this one by
+    seconds.  Nothing is locked without file locks.
 
+    Args:
+        lock_file: name of a file in the folder that is locked, on network file systems, too.  It names the last process
+            that held it, and is never removed: if it were while another process opens it, two could hold the lock.
+            '': the folder itself is locked, and nothing is written.
     Raises:
-        BlockingIOError: another run works there.
+        InUseError: another run works there; with a lock file, the message names the process.
     """
     if fcntl is None:
         yield
         return
-    place = os.open(folder, os.O_RDONLY)
+    held = [os.open(folder / lock_file, os.O_RDWR | os.O_CREAT if lock_file else os.O_RDONLY, 0o666)]
+    os.register_at_fork(after_in_child=partial(_close_all, held))
     try:
         try:
-            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise
-        except OSError:  # some network file systems have no locks
-            pass
+            holder = os.pread(held[0], 200, 0).decode(errors="replace").strip() if lock_file else ""
+            raise InUseError(
+                f"{folder} is in use by another run, {holder or 'an unknown process'}; wait for it, or choose another "
+                "folder or name"
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            if lock_file:
+                warnings.warn(
+                    f"{folder} cannot be locked ({error}); make sure that nothing else runs there", stacklevel=3
+                )
+        if lock_file:
+            os.ftruncate(held[0], 0)
+            os.pwrite(held[0], f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
-        os.close(place)
+        _close_all(held)
+
+
+def _close_all(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
 
 
 def _name(error: OSError | ValueError, temporary: Path, path: Path) -> None:

@@ -32,13 +32,13 @@ from typing import Any, get_type_hints
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from adasffuse.cli.arguments import add_device_option, at_least
+from adasffuse.cli.arguments import Parser, add_device_option, at_least
 from adasffuse.data.heldout import SIZE
 from adasffuse.files import check_outputs, write_text
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.options import KINDS_NEEDED
-from adasffuse.process import say_error
+from adasffuse.process import run_script
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
 from adasffuse.training.checkpoint import newest_checkpoint
@@ -178,7 +178,7 @@ def comparable(options: Options) -> Options:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--opt", type=Path, required=True, help="options file (JSON) of the reference, see options/")
     parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
     parser.add_argument(
@@ -215,18 +215,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        check_outputs({"--markdown": args.markdown, "--csv": args.csv}, {"--out": args.out})
-        if args.train:
-            train_row(args)
-            return 0
-        options = load_options(args.opt, root_path=args.root_path)
-        trials = plan(options, args)
-        for trial in trials:
-            trial.check()
-    except (ValueError, OSError, FloatingPointError) as error:
-        return say_error(error)
+    return run_script(run, parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> int:
+    check_outputs({"--markdown": args.markdown, "--csv": args.csv}, {"--out": args.out})
+    if args.train:
+        train_row(args)
+        return 0
+    trials = plan(load_options(args.opt, root_path=args.root_path), args)
+    for trial in trials:
+        trial.check()
     if args.dry_run:
         for trial in trials:
             print(f"{trial.row:22} seed {trial.seed}  {trial.state():28} {ROWS[trial.row].what}")

@@ -43,14 +43,13 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
-from adasffuse.cli.arguments import add_device_option, at_least, width_and_height
+from adasffuse.cli.arguments import Parser, add_device_option, at_least, width_and_height
 from adasffuse.device import pick_device
 from adasffuse.files import check_outputs, write_text
 from adasffuse.inference.tiling import fuse_tiled
-from adasffuse.messages import printable
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
-from adasffuse.process import SPINS, keep_freed_memory
+from adasffuse.process import SPINS, keep_freed_memory, run_script, say
 from adasffuse.tasks import GENERAL, TASKS
 
 COLUMNS = (
@@ -138,7 +137,7 @@ class Maximum(nn.Module):
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--size", nargs="+", choices=SIZES, default=list(SIZES), help="sizes of the network (default: all)"
     )
@@ -176,21 +175,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements as JSON")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # measure a row here: size,WxH,precision
-    args = parser.parse_args(argv)
-    try:
-        check_outputs({"--json": args.json})
-        pick_device(args.device)  # refuses unknown ones
-    except ValueError as error:
-        parser.error(printable(error))
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
-    if args.one:
+    if args.one:  # without the settings that `run_script` makes, for --library
         print(json.dumps(measure(args, *args.one.split(","))))
         return 0
+    args.command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv)]
+    return run_script(run, args)
+
+
+def run(args: argparse.Namespace) -> None:
+    check_outputs({"--json": args.json})
     device = pick_device(args.device)
     on_gpu = device.type == "cuda"
     if on_gpu:
@@ -200,34 +199,32 @@ def main(argv: list[str] | None = None) -> int:
         rates = {"float32": matrix_rate(device, torch.float32), "bfloat16": matrix_rate(device, torch.bfloat16)}
         transform = transform_rate(device)
         further = f"FFT {transform:.2f} ns per sample"
-    print(f"device {device}, {args.threads} threads, torch {torch.__version__}; matrix products:")
-    print(f"  {rates['float32']:.0f} GFLOP/s float32, {rates['bfloat16']:.0f} bfloat16; {further}")
+    say(f"device {device}, {args.threads} threads, torch {torch.__version__}; matrix products:")
+    say(f"  {rates['float32']:.0f} GFLOP/s float32, {rates['bfloat16']:.0f} bfloat16; {further}")
     if not args.library:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure
     rows = []
-    command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv), "--one"]
     sizes = list(args.size)
     if args.references:
         sizes += REFERENCES
     for size, (width, height), precision in itertools.product(sizes, args.resolutions, args.precision):
         case = f"{size},{width}x{height},{precision}"
-        row = run_alone([*command, case], case)
+        row = run_alone([*args.command, "--one", case], case)
         if on_gpu:
             row |= against_floor(row["median_s"], row["precision"], row["GFLOP"], row["GB"], rates)
         else:
             row["floor_s"] = row["GFLOP"] / rates[row["precision"]] + row["fft_samples"] * transform * 1e-9
         row["over_floor"] = row["median_s"] / row["floor_s"]
         rows.append(row)
-    print(format_rows((*COLUMNS, *ON_GPU) if on_gpu else COLUMNS, rows))
+    say(format_rows((*COLUMNS, *ON_GPU) if on_gpu else COLUMNS, rows))
     if args.references:
-        print("\nmedian over that of plain convolutions of the same pixels and precision:")
-        print(format_rows(("size", "pixels", "precision", *REFERENCES), ratios(rows)))
+        say("\nmedian over that of plain convolutions of the same pixels and precision:")
+        say(format_rows(("size", "pixels", "precision", *REFERENCES), ratios(rows)))
     if args.profile:
         for row in rows:
-            print(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
+            say(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
     if args.json:
         write_text(args.json, json.dumps({"rates": rates, "fft_ns": transform, "rows": rows}, indent=2) + "\n")
-    return 0
 
 
 def ratios(rows: list[dict]) -> list[dict]:

@@ -14,7 +14,7 @@ import torch
 from measuring import format_rows, seconds
 from torch import Tensor
 
-from adasffuse.cli.arguments import at_least, width_and_height
+from adasffuse.cli.arguments import Parser, at_least, width_and_height
 from adasffuse.export.graph import source_channels
 from adasffuse.export.write import Export, ExportError, onnx_runner, write_onnx
 from adasffuse.models import RELEASED_SIZES
@@ -26,7 +26,7 @@ COLUMNS = ("pixels", "torch_s", "onnx_s", "ratio", "difference")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, default="ivf", help="task of the network (default: %(default)s)")
     parser.add_argument(
         "--size", choices=RELEASED_SIZES, default="small", help="size of the released weights (default: %(default)s)"

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import torch
 
-from adasffuse.cli.arguments import add_device_option, at_least
+from adasffuse.cli.arguments import Parser, add_device_option, at_least
 from adasffuse.data.samples import sample_pairs
 from adasffuse.images.color import luminance
 from adasffuse.images.dataset_folders import scene_folders
@@ -32,14 +32,14 @@ from adasffuse.images.pairs import SceneFolder, find_scenes, read_scene
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.models import RELEASED_SIZES
-from adasffuse.process import SPINS, keep_freed_memory, say_error
+from adasffuse.process import SPINS, keep_freed_memory, run_script
 from adasffuse.tasks import TASKS
 
 SIZE = 640, 480  # of the built-in pairs, width and height
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, default="ivf", help="task of the network (default: %(default)s)")
     parser.add_argument(
         "--size", choices=RELEASED_SIZES, default="small", help="size of the released weights (default: %(default)s)"
@@ -64,11 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv)]
         environment = {"GOMP_SPINCOUNT": SPINS} | os.environ
         return subprocess.run([*command, "--launched", str(time.time())], env=environment, check=False).returncode
-    try:
-        measure(args)
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    return 0
+    return run_script(measure, args)
 
 
 def measure(args: argparse.Namespace) -> None:

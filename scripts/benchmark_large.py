@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adasffuse.cli.arguments import at_least
+from adasffuse.cli.arguments import Parser, at_least
 from adasffuse.images.write import write_image
 from adasffuse.registration.transform import METHODS
 
@@ -26,7 +26,7 @@ _GRAIN = 64  # pixels per side of what the made images show
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--megapixels", type=at_least(1), nargs="+", default=[24], help="sizes of the images (default: 24)"
     )

@@ -39,7 +39,7 @@ import cv2
 import numpy as np
 from scoring import RANKED
 
-from adasffuse.cli.arguments import at_least
+from adasffuse.cli.arguments import Parser, at_least
 from adasffuse.images.color import luminance
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.image import Image, ImageError
@@ -65,7 +65,7 @@ FUNCTIONAL_BLUR = 3  # pixels, standard deviation
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root_path", type=Path, help="folder of data sets whose pairs are moved")
     parser.add_argument("--datasets", nargs="+", default=["IVF"], help="names of these data sets (default: IVF)")
     parser.add_argument(
@@ -254,7 +254,13 @@ def slices_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
 
 
 def checks_line(name: str, pairs: list[Sequence[Image]], measure: str, args: argparse.Namespace) -> str:
-    """A line with the results of --checks for some pairs."""
+    """A line with the results of --checks for some pairs.
+
+    Raises:
+        ValueError: there are so few that a pair would be compared with itself as a different scene.
+    """
+    if len(pairs) < 3:
+        raise ValueError(f"--checks compares different scenes: 3 pairs or more are needed, got {len(pairs)} of {name}")
     rng = np.random.default_rng(args.seed)
     right, moved, wrong, improved, seconds = 0, 0, 0, [], []
     for number, (a, b) in enumerate(pairs):

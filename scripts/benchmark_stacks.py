@@ -34,7 +34,7 @@ from skimage import data as photographs
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from adasffuse import load_fuser
-from adasffuse.cli.arguments import at_least, positive
+from adasffuse.cli.arguments import Parser, at_least, positive
 from adasffuse.data.synthesis import expose
 from adasffuse.files import check_outputs
 from adasffuse.images.color import ChromaMean, as_rgb, is_gray, luminance, rgb_to_ycbcr, with_chroma
@@ -51,7 +51,7 @@ Method = Callable[[list[Path], Path], ndarray]  # files of a stack and a scratch
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mef", type=Path, help="folder of folders with exposures")
     parser.add_argument("--mff", type=Path, help="folder of folders with focus settings")
     parser.add_argument("--openfocus", help="the openfocus program to compare with, best in an environment of its own")

@@ -48,14 +48,13 @@ from measuring import (
     wait_for,
 )
 
-from adasffuse.cli.arguments import add_device_option, at_least, width_and_height
+from adasffuse.cli.arguments import Parser, add_device_option, at_least, width_and_height
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.device import pick_device
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.write import write_image
-from adasffuse.messages import printable
 from adasffuse.models import SIZES
-from adasffuse.process import SPINS, keep_freed_memory
+from adasffuse.process import SPINS, keep_freed_memory, run_script, say
 from adasffuse.training import trainer
 from adasffuse.training.options import Options, parse_options
 from adasffuse.training.processes import Processes, join_processes
@@ -68,7 +67,7 @@ NEVER = 10**9  # steps: the benchmark ends the loader, not the options
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--size", nargs="+", choices=SIZES, default=["small", "base"], help="sizes of the network (default: small base)"
     )
@@ -113,50 +112,46 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements as JSON")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # measure a row here: size,precision,crop,batch ROOT
-    args = parser.parse_args(argv)
-    try:
-        check_outputs({"--json": args.json})
-    except ValueError as error:
-        parser.error(printable(error))
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    args.command = [os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv)]
+    return run_script(run, args)
+
+
+def run(args: argparse.Namespace) -> None:
+    check_outputs({"--json": args.json})
     if args.one:
         row = measure(args, args.one[0], args.one[1])
         if row is not None:
-            print(json.dumps(row), flush=True)
-        return 0
-    command = [os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv)]
+            say(json.dumps(row))
+        return
     wanted = [",".join(map(str, v)) for v in itertools.product(args.size, args.precision, args.crop, args.batch)]
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure, as the trainer sets it
     rows = []
     with tempfile.TemporaryDirectory() as root:
-        try:
-            for one in wanted:
-                run_options(args, one, root, 1)
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        for one in wanted:
+            run_options(args, one, root, 1)  # raises for impossible ones
         write_images(Path(root), *args.images)
         for one in wanted:
             alone: dict[str, Any] = {}
             for count in sorted({1, args.processes}):
                 launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
                 launch = [sys.executable, *(launch if count > 1 else [])]
-                row = run_alone([*launch, *command, "--one", one, root], f"{one} in {count} processes")
+                row = run_alone([*launch, *args.command, "--one", one, root], f"{one} in {count} processes")
                 alone = alone or row
                 row["scaling"] = row["patches_s"] / (count * alone["patches_s"])
                 rows.append(row)
-    print(
+    say(
         f"device {rows[0]['device']}, torch {torch.__version__}; each process: {args.threads} threads, {args.workers} "
         "loader processes, its own batch; parts are shares of a step"
     )
     on_gpu = rows[0]["device"].startswith("cuda")
     if on_gpu:
         best = ceilings(pick_device(args.device))
-        print(", ".join(f"{name} {rate:.0f} {'GB' if name == 'copy' else 'GFLOP'}/s" for name, rate in best.items()))
+        say(", ".join(f"{name} {rate:.0f} {'GB' if name == 'copy' else 'GFLOP'}/s" for name, rate in best.items()))
         for row in rows:
             row |= against_floor(row["step_s"], row["precision"], row["GFLOP"], row["GB"], best)
     columns = list(COLUMNS)
@@ -164,10 +159,9 @@ def main(argv: list[str] | None = None) -> int:
         columns.append("scaling")
     if on_gpu:
         columns += ON_GPU
-    print(format_rows(columns, rows))
+    say(format_rows(columns, rows))
     if args.json:
         write_text(args.json, json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n")
-    return 0
 
 
 def write_images(root: Path, width: int, height: int, count: int = 8) -> None:

@@ -19,7 +19,7 @@ from measuring import format_rows, seconds
 from torch import Tensor
 
 from adasffuse import Fuser, load_fuser
-from adasffuse.cli.arguments import at_least
+from adasffuse.cli.arguments import Parser, at_least
 from adasffuse.images.color import luminance
 from adasffuse.images.frames import VideoFile
 from adasffuse.images.masks import dilate
@@ -38,7 +38,7 @@ SHARE = 0.2  # weight of a new frame when weights are smoothed over time
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--steadiness", action="store_true", help="measure how steady results are, in place of the speed"
     )

@@ -12,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+from adasffuse.cli.arguments import Parser
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
 from adasffuse.downstream.labels import coco_content, write_voc, write_yolo
 from adasffuse.files import check_outputs, write_text
@@ -19,7 +20,7 @@ from adasffuse.process import run_script, say, say_all_notices
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs=1, type=Path, metavar="DATA", help="labelled data set")
     parser.add_argument("--to", required=True, choices=("voc", "yolo", "coco"), help="format of the new labels")
     parser.add_argument("--out", required=True, type=Path, help="folder of the new labels; of coco the JSON file")

@@ -11,34 +11,30 @@ from numpy import ndarray
 from PIL import Image
 
 from adasffuse.cli import task_script as cli
+from adasffuse.cli.arguments import Parser
 from adasffuse.data.samples import Sample, sample_pairs
 from adasffuse.files import check_outputs, write_with
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
-from adasffuse.messages import printable
-from adasffuse.process import run_program
+from adasffuse.process import run_script
 from adasffuse.tasks import TASKS, Task
 
 SHOWN = {"ivf": "street", "mef": "cat", "mff": "portrait", "mif": "head5"}  # samples of the overview
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--save_dir", type=Path, default=Path("results"), help="folder of the results (default: %(default)s)"
     )
     parser.add_argument("--overview", type=Path, metavar="FILE", help="also write one sample of every task, as JPEG")
-    args = parser.parse_args(argv)
-    try:
-        check_outputs({"--overview": args.overview}, {"--save_dir": args.save_dir})
-    except ValueError as error:
-        parser.error(printable(error))
-    return args
+    return parser.parse_args(argv)
 
 
 def demo(args: argparse.Namespace) -> int:
     """Fuse all samples below `args.save_dir` and write the panels; the exit status."""
+    check_outputs({"--overview": args.overview}, {"--save_dir": args.save_dir})
     fused: dict[str, list[tuple[Sample, ndarray]]] = {}
     for task in TASKS.values():
         print(f"\n== {task.folder}: {task.title}")
@@ -79,8 +75,7 @@ def overview(fused: dict[str, list[tuple[Sample, ndarray]]]) -> ndarray:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: demo(args))
+    return run_script(demo, parse_args(argv))
 
 
 if __name__ == "__main__":

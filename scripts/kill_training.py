@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from adasffuse.cli.arguments import at_least, positive
+from adasffuse.cli.arguments import Parser, at_least, positive
 from adasffuse.data.samples import write_samples
 from adasffuse.files import write_text
 from adasffuse.training import train
@@ -28,7 +28,7 @@ NEVER = 10**9  # steps of a run that only a kill ends
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=at_least(1), default=20, help="number of kills (default: %(default)s)")
     parser.add_argument(
         "--longest", type=positive, default=1.0, help="seconds of training before a kill (default: %(default)s)"

@@ -16,26 +16,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from scoring import (
-    ANNOTATIONS,
     add_scoring_options,
     compare_networks,
     markdown,
     mean,
     night_total,
-    reading_of,
-    some_pairs,
+    spaced,
     summary,
 )
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import at_least
+from adasffuse.cli.arguments import Parser, at_least
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.dataset_folders import scene_folders
-from adasffuse.metrics import DEFAULT_METRICS
-from adasffuse.metrics.folder import Settings
+from adasffuse.images.pairs import find_scenes
 from adasffuse.models.weights import RUN_WEIGHTS, read_record
 from adasffuse.process import run_script, say
 from adasffuse.tasks import TASKS
@@ -73,7 +69,7 @@ class Trial:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--opt", nargs="+", type=Path, required=True, metavar="FILE", help="options files, the recipes to compare"
     )
@@ -192,27 +188,16 @@ def report(trials: Sequence[Trial], args: argparse.Namespace) -> str:
     """A table for each camera, and the means over them."""
     if not trials:
         raise ValueError("nothing is trained yet; leave out --jobs 0")
-    texts, places, settings = [], [], Settings(DEFAULT_METRICS, cache=args.cache)
+    texts, places = [], []
     earlier = earlier_weights(trials)
     unseen = "left out of training" if earlier else "never trained on"
     for camera in dict.fromkeys(trial.camera for trial in trials):
         here = [trial for trial in trials if trial.camera == camera]
         data = next(p.data for p in here[0].options.parts if p.task == TASK.id)
         folder = scene_folders(data.root_path, camera)[0]
-        with TemporaryDirectory() as temporary:
-            chosen = some_pairs(folder, args.pairs, 1, Path(temporary, "sources"), data.patterns)
-            networks = {trial.recipe: trial.weights for trial in here}
-            table = compare_networks(
-                networks,
-                TASK,
-                chosen,
-                Path(temporary),
-                settings,
-                boxes=folder.folders[0].parent / ANNOTATIONS,
-                device=args.device,
-                workers=args.workers,
-                reading=reading_of(data, folder, TASK),
-            )
+        pairs = spaced(find_scenes(folder.folders, data.patterns)[0], args.pairs)
+        networks = {trial.recipe: trial.weights for trial in here}
+        table = compare_networks(networks, TASK, data, folder, pairs, args)
         rows = summary(table)
         places.append(rows)
         texts.append(f"### {camera}, {len(table.common_names())} pairs {unseen}\n\n{markdown(rows)}")

@@ -22,7 +22,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from scoring import RELEASED, add_set_options, check_set_options, chosen_sets, score_sets
 
-from adasffuse.cli.arguments import add_device_option, add_precision_option, at_least
+from adasffuse.cli.arguments import Parser, add_device_option, add_precision_option, at_least
 from adasffuse.files import replacing_all
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
@@ -53,7 +53,7 @@ PET_LIMIT = (
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="folder of a training run")
     source.add_argument("--of", metavar="NAME", help="released weights that --file was made from, e.g. general_small")

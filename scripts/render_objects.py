@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adasffuse.cli.arguments import at_least
+from adasffuse.cli.arguments import Parser, at_least
 from adasffuse.downstream.frames import write_lists
 from adasffuse.downstream.labels import write_voc
 from adasffuse.files import check_outputs, write_text
@@ -21,7 +21,7 @@ from adasffuse.scenes.objects import CLASSES, objects_frame
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of the data set")
     parser.add_argument(
         "--train", type=at_least(1), default=48, help="number of training frames (default: %(default)s)"

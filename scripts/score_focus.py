@@ -22,7 +22,7 @@ from scoring import add_baselines_option, spaced
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_device_option, add_precision_option, add_size_option, at_least, positive
+from adasffuse.cli.arguments import Parser, add_device_option, add_precision_option, add_size_option, at_least, positive
 from adasffuse.cli.task_script import METHOD
 from adasffuse.data.heldout import MARGIN
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
@@ -40,7 +40,7 @@ RADIUS = (2.0, 6.0)  # pixels
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True, metavar="DIR", help="folder of sharp photographs")
     parser.add_argument(
         "--pattern", default="*", help="pattern of the photographs' names, such as 'urban_*' (default: %(default)s)"

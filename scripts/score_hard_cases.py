@@ -18,7 +18,7 @@ from scoring import add_baselines_option, mean, names_of
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_device_option, add_size_option, at_least
+from adasffuse.cli.arguments import Parser, add_device_option, add_size_option, at_least
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.notices import pick_evenly
@@ -37,7 +37,7 @@ Scores = dict[str, dict[str, dict[str, float]]]  # of every method, of every cas
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--weights",
         nargs="+",

@@ -14,34 +14,28 @@ import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from scoring import (
-    ANNOTATIONS,
     add_scoring_options,
     compare_networks,
-    copy_pairs,
     markdown,
     names_of,
     night_total,
-    reading_of,
     summary,
 )
 
-from adasffuse.cli.arguments import at_least, named_values
+from adasffuse.cli.arguments import Parser, at_least, named_values
 from adasffuse.data.options import DataOptions
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes
-from adasffuse.metrics import DEFAULT_METRICS
-from adasffuse.metrics.folder import Settings
 from adasffuse.process import run_script, say
 from adasffuse.tasks import TASKS, Task
 from adasffuse.training.options import Options, load_options
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--weights", nargs="+", required=True, metavar="FILE", help="weights files, or names of released weights"
     )
@@ -78,7 +72,8 @@ def run(args: argparse.Namespace) -> None:
     for task, data, folder, pairs in list(held_out(load_options(args.opt, args.root_path), args.datasets)):
         for group, chosen in {"": pairs, **grouped(pairs, groups)}.items():
             title = f"{folder.name}, {group}" if group else folder.name
-            texts.append(f"### {title}, {len(chosen)} pairs\n\n{scored(networks, task, data, folder, chosen, args)}")
+            table = compare_networks(networks, task, data, folder, chosen, args)
+            texts.append(f"### {title}, {len(chosen)} pairs\n\n{markdown(summary(table))}")
     if args.nights:
         totals = {name: night_total(weights, args.nights, device=args.device) for name, weights in networks.items()}
         text = ", ".join(f"{name} {total:.3f}" for name, total in totals.items())
@@ -117,31 +112,6 @@ def grouped(pairs: list[Scene], groups: dict[str, str]) -> dict[str, list[Scene]
     """By group, the pairs that fit its pattern; only groups that split the pairs."""
     fitting = {name: [p for p in pairs if fnmatch(p.stem, pattern)] for name, pattern in groups.items()}
     return {name: chosen for name, chosen in fitting.items() if 0 < len(chosen) < len(pairs)}
-
-
-def scored(
-    networks: dict[str, str],
-    task: Task,
-    data: DataOptions,
-    folder: SceneFolder,
-    pairs: list[Scene],
-    args: argparse.Namespace,
-) -> str:
-    """The table of some pairs of a folder."""
-    with TemporaryDirectory() as temporary:
-        chosen = copy_pairs(folder, pairs, Path(temporary, "sources"))
-        table = compare_networks(
-            networks,
-            task,
-            chosen,
-            Path(temporary),
-            Settings(DEFAULT_METRICS, cache=args.cache),
-            boxes=folder.folders[0].parent / ANNOTATIONS,
-            device=args.device,
-            workers=args.workers,
-            reading=reading_of(data, folder, task),
-        )
-    return markdown(summary(table))
 
 
 if __name__ == "__main__":

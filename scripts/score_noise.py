@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from adasffuse.cli.arguments import add_size_option, at_least
+from adasffuse.cli.arguments import Parser, add_size_option, at_least
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.notices import pick_evenly
@@ -31,7 +31,7 @@ LEAST = 32  # pixels per side
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--infrared", type=Path, required=True, metavar="DIR", help="infrared images")
     parser.add_argument("--visible", type=Path, required=True, metavar="DIR", help="visible images of the same names")
     parser.add_argument(

@@ -22,7 +22,7 @@ from numpy import ndarray
 from scoring import markdown, mean, names_of
 
 from adasffuse import load_fuser
-from adasffuse.cli.arguments import add_device_option
+from adasffuse.cli.arguments import Parser, add_device_option
 from adasffuse.downstream.classes import listed_classes
 from adasffuse.downstream.frames import Frame, all_frames
 from adasffuse.downstream.targets import BOXED, UNSURE
@@ -49,7 +49,7 @@ class Seen(NamedTuple):
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", metavar="DATA[=FILE]", help="data sets with boxed people")
     parser.add_argument(
         "--weights", nargs="+", required=True, metavar="FILE", help="weights files, or names of released weights"

@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scoring import (
-    CHROMA_LEVELS,
     RANKED,
-    TONES,
     Scored,
     add_scoring_options,
     add_set_options,
@@ -24,17 +22,19 @@ from scoring import (
     score_sets,
 )
 
-from adasffuse.cli.arguments import add_precision_option, add_size_option, at_least
+from adasffuse.cli.arguments import Parser, add_precision_option, add_size_option, at_least
 from adasffuse.cli.task_script import METHOD, identity_text
 from adasffuse.files import check_outputs, write_text
 from adasffuse.inference import load_fuser
+from adasffuse.metrics.color import CHROMA_LEVELS
 from adasffuse.metrics.folder import Settings
+from adasffuse.metrics.tones import TONES
 from adasffuse.models.weights import file_sha256, find_weights
 from adasffuse.process import run_script, say
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--weights",
         default="released",
@@ -102,10 +102,11 @@ def check_lines(scored: Scored) -> list[str]:
     lines = [identity_text(checks["identity_error"])]
     if "MEF_SSIM" in checks:
         lines.append("MEF-SSIM: " + ", ".join(f"{m} {v:.4f}" for m, v in checks["MEF_SSIM"].items()))
-    for name, (held, lost) in TONES.items():
+    for name, tone in TONES.items():
         if name in checks:
+            lost, shown = ("..".join(map(str, levels)) for levels in (tone.lost, tone.shown))
             shares = ", ".join(f"{m} {v:.3%}" for m, v in checks[name].items())
-            lines.append(f"{lost[0]}..{lost[1]} where a source is within {held[0]}..{held[1]}, share: {shares}")
+            lines.append(f"{lost} where a source is within {shown}, share: {shares}")
     if "chroma" in checks:
         chroma = checks["chroma"]
         lines.append(

@@ -24,7 +24,7 @@ from adasffuse.cli.task_script import METHOD, identity_of
 from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
 from adasffuse.files import name_of
-from adasffuse.images.color import activity_chroma, as_rgb, fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.color import as_rgb, luminance
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene
@@ -34,8 +34,10 @@ from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, ScoreTable
 from adasffuse.metrics.cache import default_cache
+from adasffuse.metrics.color import chroma_fidelity
 from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
 from adasffuse.metrics.hard_cases import hard_case_total, score_hard_case
+from adasffuse.metrics.tones import TONES, lost_tone
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS, Task, find_task
 
@@ -47,11 +49,6 @@ ANNOTATIONS = "Annotations"  # folder of Pascal VOC files beside the sources
 IDENTITY_PAIRS = 2  # pairs of every set, evenly spaced, for the identity error
 # Contrast, saturation and exposure exponents of Mertens fusion in colour: the paper's, and OpenCV's defaults.
 COLOR_MERTENS = {"mertens colour": (1, 1, 1), "mertens colour, OpenCV defaults": (1, 1, 0)}
-TONES = {  # levels within which a source shows a pixel, and levels of a result in which it is lost
-    "clipped_highlights": ((20, 235), (254, 255)),
-    "lost_shadows": ((60, 200), (0, 24)),
-}
-CHROMA_LEVELS = 2  # tolerance of Cb and Cr in a saved file
 
 
 @dataclass(frozen=True)
@@ -226,7 +223,7 @@ def score_set(
     save_dir: Path,
     settings: Settings,
     workers: int | None,
-    boxes: Path | None = None,
+    boxes: Path,
 ) -> Scored:
     """Fuse a folder of pairs to `save_dir` and score files and baselines; `boxes` may hold boxes of infrared pairs."""
     report = fuse_folder(fuser, folder, save_dir)
@@ -236,8 +233,7 @@ def score_set(
     pairs = report.fused
     methods = {METHOD: {pair.stem: save_dir / f"{pair.stem}.png" for pair in pairs}} | dict.fromkeys(BASELINES)
 
-    annotated = fuser.task.id == "ivf" and boxes and any((boxes / f"{pair.stem}.xml").is_file() for pair in pairs)
-    annotations, _ = find_annotations(pairs, boxes if annotated else None, settings.classes)
+    annotations, _ = find_annotations(pairs, boxes_of(pairs, boxes) if fuser.task.id == "ivf" else None)
 
     def score(methods: Mapping, metrics: tuple[str, ...], beside: tuple[str, ...] = ()) -> ScoreTable:
         chosen = replace(settings, metrics=metrics, beside=beside)
@@ -253,65 +249,62 @@ def score_set(
             table = score(methods | color_mertens(pairs, Path(temporary)), ("MEF_SSIM",))
         checks["MEF_SSIM"] = {method: table.means(method)["MEF_SSIM"] for method in table.methods}
         checks |= lost_tones(pairs, methods)
-    if fuser.task.color == "a" and (chroma := chroma_fidelity(pairs, methods[METHOD])):
-        checks["chroma"] = chroma
+    if fuser.task.color == "a":
+        saved = ((read_image(pair.paths[0]).pixels, read_image(methods[METHOD][pair.stem]).pixels) for pair in pairs)
+        if chroma := chroma_fidelity(saved):
+            checks["chroma"] = chroma
     return Scored(folder.name, whole, checks)
+
+
+def boxes_of(pairs: Sequence[Scene], folder: Path) -> Path | None:
+    """A folder that may hold an XML file of each pair; None if it holds none."""
+    return folder if any((folder / f"{pair.stem}.xml").is_file() for pair in pairs) else None
 
 
 def compare_networks(
     networks: Mapping[str, str | Path],
     task: Task,
+    data: DataOptions,
     folder: SceneFolder,
-    where: Path,
-    settings: Settings,
-    boxes: Path,
-    device: str = "auto",
-    workers: int | None = None,
-    reading: tuple[tuple[RangeSpec | None, ...], tuple[float | None, ...]] = ((None, None), (None, None)),
+    pairs: Sequence[Scene],
+    args: argparse.Namespace,
 ) -> ScoreTable:
-    """Scores of what networks and the simple methods make of a folder of pairs, with those beside the ranked ones.
+    """Scores, with those beside the ranked ones, of what networks and the simple methods make of pairs.
+
+    They are read as in training.
 
     Args:
         networks: weights by the name that the table gives them.
-        where: the fused images go there.
-        settings: `beside` is not used.
-        boxes: folder that may hold an XML file of each pair.
-        reading: value ranges and values without data of both sources, see `reading_of`.
+        data: how training reads the folder.
+        folder: value ranges are taken over all its pairs; `Annotations` beside its sources may hold boxes.
+        args: those of `add_scoring_options`.
     Raises:
         ImageError: a pair cannot be fused.
     """
-    files: dict[str, dict[str, Path] | None] = {}
-    for name, weights in networks.items():
-        fuser = load_fuser(task.id, weights=weights, device=device)
-        fused = fuse_folder(fuser, folder, where / name, ranges=reading[0], no_data=reading[1])
-        if fused.failed:
-            raise ImageError(fused.summary())
-        files[name] = fused.files
-    pairs = fused.fused  # the same of every network
-    annotations, _ = find_annotations(pairs, boxes if boxes.is_dir() else None, settings.classes)
-    beside = BESIDE if annotations else BESIDE[:1]
-    methods = files | dict.fromkeys(BASELINES)
-    return score_pairs(
-        pairs,
-        methods,
-        settings=replace(settings, beside=beside),
-        workers=workers,
-        ranges=fused.ranges,
-        no_data=fused.no_data,
-        annotations=annotations,
-        thermal=task.thermal,
-    )
-
-
-def reading_of(
-    data: DataOptions, folder: SceneFolder, task: Task
-) -> tuple[tuple[RangeSpec | None, ...], tuple[float | None, ...]]:
-    """Value ranges, as training takes them from all pairs of a folder, and values without data, of both sources."""
     scenes, _ = find_scenes(folder.folders, data.patterns)
     readings = readings_of(data, [scene.paths for scene in scenes], task)
     windows = [reading.window for reading in readings]
-    specs = (None if w is None else RangeSpec("fixed", min(w), max(w), inverted=w[0] > w[1]) for w in windows)
-    return tuple(specs), tuple(reading.no_data for reading in readings)
+    ranges = [None if w is None else RangeSpec("fixed", min(w), max(w), inverted=w[0] > w[1]) for w in windows]
+    files: dict[str, dict[str, Path] | None] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        chosen = copy_pairs(folder, pairs, Path(temporary, "sources"))
+        for name, weights in networks.items():
+            fuser, results = load_fuser(task.id, weights=weights, device=args.device), Path(temporary, name)
+            fused = fuse_folder(fuser, chosen, results, ranges=ranges, no_data=[one.no_data for one in readings])
+            if fused.failed:
+                raise ImageError(fused.summary())
+            files[name] = fused.files
+        annotations, _ = find_annotations(fused.fused, boxes_of(fused.fused, folder.folders[0].parent / ANNOTATIONS))
+        return score_pairs(
+            fused.fused,  # the same of every network
+            files | dict.fromkeys(BASELINES),
+            settings=Settings(cache=args.cache, beside=BESIDE if annotations else BESIDE[:1]),
+            workers=args.workers,
+            ranges=fused.ranges,
+            no_data=fused.no_data,
+            annotations=annotations,
+            thermal=task.thermal,
+        )
 
 
 def names_of(weights: list[str]) -> dict[str, str]:
@@ -348,12 +341,9 @@ def set_and_step(text: str) -> tuple[str, int]:
     return name, int(step)
 
 
-def some_pairs(
-    folder: SceneFolder, count: int | None, step: int, where: Path, patterns: Sequence[str | None] | None = None
-) -> SceneFolder:
+def some_pairs(folder: SceneFolder, count: int | None, step: int, where: Path) -> SceneFolder:
     """Copy a folder below `where`, with every `step`th pair, and of these `count` evenly spaced ones or all."""
-    found, _ = find_scenes(folder.folders, patterns)
-    pairs = found[::step]
+    pairs = find_scenes(folder.folders)[0][::step]
     return copy_pairs(folder, spaced(pairs, count or len(pairs)), where)
 
 
@@ -385,69 +375,16 @@ def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Pa
 
 
 def lost_tones(pairs: Sequence[Scene], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, dict[str, float]]:
-    """For each of `TONES`, the share of pixels of a method's results that are lost, of those that a source shows.
-
-    Levels are of luminance; a mean over images.
-    """
-    shares: dict[str, dict[str, list[float]]] = {tone: {method: [] for method in methods} for tone in TONES}
+    """For each of `TONES`, the `lost_tone` of each method, a mean over pairs."""
+    shares: dict[str, dict[str, list[float]]] = {name: {method: [] for method in methods} for name in TONES}
     for pair in pairs:
-        a, b = (luminance(image.pixels) for image in read_scene(pair))
-        sources = [quantise(y, "8") for y in (a, b)]
+        sources = [luminance(image.pixels) for image in read_scene(pair)]
         for method, files in methods.items():
-            fused = luminance(read_image(files[pair.stem]).pixels) if files else BASELINES[method](a, b)
-            levels = quantise(fused, "8")
-            for tone, (held, lost) in TONES.items():
-                shown = np.logical_or(*(_within(y, held) for y in sources))
-                shares[tone][method].append(float(_within(levels, lost)[shown].mean()) if shown.any() else 0.0)
-    return {tone: {m: float(np.mean(values)) for m, values in of.items()} for tone, of in shares.items()}
-
-
-def _within(levels: np.ndarray, bounds: tuple[int, int]) -> np.ndarray:
-    """Where levels lie within bounds, these included."""
-    return (levels >= bounds[0]) & (levels <= bounds[1])
-
-
-def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[str, float]:
-    """Fidelity of the chroma of source A in saved images, over all pixels of all pairs in which it has colour.
-
-    It is compared with what `activity_chroma` leaves of it where source A is nearly black.
-
-    Returns:
-        max_angle_degrees: largest rotation of the chroma before rounding, where it is one level or more;
-        gamut_forced: share of coloured pixels whose chroma was shrunk to fit the gamut;
-        within_levels: share of the other pixels whose Cb and Cr are within CHROMA_LEVELS of that;
-        max_levels: largest difference of these;
-        forced_within_levels: share of shrunk pixels within CHROMA_LEVELS of the fitted chroma.
-        Empty if no source has colour.
-    """
-    turns, forced, free_off, forced_off = [], [], [], []
-    for pair in pairs:
-        source, saved = read_image(pair.paths[0]).pixels, as_rgb(read_image(files[pair.stem]).pixels)
-        if source.ndim == 2:
-            continue
-        y = quantise(luminance(saved), "8") / np.float32(255)
-        cb, cr = activity_chroma(y, source)
-        colored = np.hypot(cb, cr) * 255 >= 1
-        fitted = fit_gamut(y, cb, cr)
-        _, *before_rounding = rgb_to_ycbcr(ycbcr_to_rgb(y, *fitted))
-        turn = np.angle((before_rounding[0] + 1j * before_rounding[1]) * (cb - 1j * cr), deg=True)
-        turns.append(np.abs(turn)[np.hypot(*fitted) * 255 >= 1])
-        shrunk = np.hypot(*fitted) < np.hypot(cb, cr) * np.float32(1 - 1e-5)
-        forced.append(shrunk[colored])
-        _, *of_file = rgb_to_ycbcr(saved)
-        off = np.maximum(*(np.abs(chroma - target) * 255 for chroma, target in zip(of_file, fitted)))
-        free_off.append(off[~shrunk])
-        forced_off.append(off[shrunk])
-    if not forced:
-        return {}
-    off, off_forced = np.concatenate(free_off), np.concatenate(forced_off)
-    return {
-        "max_angle_degrees": float(max((t.max() for t in turns if t.size), default=0.0)),
-        "gamut_forced": float(np.concatenate(forced).mean()),
-        "within_levels": float((off <= CHROMA_LEVELS).mean()) if off.size else 1.0,
-        "max_levels": float(off.max(initial=0)),
-        "forced_within_levels": float((off_forced <= CHROMA_LEVELS).mean()) if off_forced.size else 1.0,
-    }
+            fused = luminance(read_image(files[pair.stem]).pixels) if files else BASELINES[method](*sources)
+            levels = [quantise(y, "8") for y in (*sources, fused)]
+            for name, tone in TONES.items():
+                shares[name][method].append(lost_tone(*levels, tone))
+    return {name: {method: float(np.mean(values)) for method, values in of.items()} for name, of in shares.items()}
 
 
 def rounded(value: float, digits: int = 4) -> float | None:
@@ -457,17 +394,9 @@ def rounded(value: float, digits: int = 4) -> float | None:
 
 def summary(table: ScoreTable) -> dict[str, dict[str, float]]:
     """Method, the best first, to both mean ranks and the means of all scores."""
-    five, eight = mean_ranks(table, RANKED), mean_ranks(table, DEFAULT_METRICS)
+    five, eight = table.mean_ranks(RANKED), table.mean_ranks(DEFAULT_METRICS)
     rows = {m: {"rank of five": five[m], "rank of eight": eight[m], **table.means(m)} for m in table.methods}
     return dict(sorted(rows.items(), key=lambda item: item[1]["rank of five"]))
-
-
-def mean_ranks(table: ScoreTable, metrics: Sequence[str]) -> dict[str, float]:
-    """Mean rank of every method over some of a table's metrics."""
-    chosen = ScoreTable(metrics, table.convention)
-    for row in table.rows:
-        chosen.add(row.method, row.name, row.size, {name: row.scores[name] for name in metrics})
-    return chosen.mean_ranks()
 
 
 def mean(values: Sequence[float]) -> float:

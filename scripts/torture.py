@@ -37,7 +37,7 @@ import torch
 from PIL import Image
 from special_files import dicom_file, nifti_file, radiometric_jpeg, voi_lut
 
-from adasffuse.cli.arguments import at_least, positive
+from adasffuse.cli.arguments import Parser, at_least, positive
 from adasffuse.images.extras import is_installed
 from adasffuse.images.read import ImageError, read_image
 from adasffuse.images.volumes import read_volume
@@ -86,7 +86,7 @@ class Case:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = tuple(KINDS)
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="kinds of files to try (default: all)")
     parser.add_argument(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from adasffuse.cli.arguments import at_least, named_values
+from adasffuse.cli.arguments import Parser, at_least, named_values
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of, others_of
 from adasffuse.downstream.classes import TASKS, find_classes
 from adasffuse.downstream.frames import Frame, all_frames
@@ -35,7 +35,7 @@ from adasffuse.process import run_script, say
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="labelled data sets, which are joined")
     parser.add_argument(
         "--task", choices=TASKS, default="segment", help="kind of the labels, boxes or masks (default: %(default)s)"

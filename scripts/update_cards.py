@@ -16,13 +16,14 @@ from pathlib import Path
 
 from scoring import RELEASED
 
+from adasffuse.cli.arguments import Parser
 from adasffuse.files import write_text
 from adasffuse.process import run_script, say
 from adasffuse.tasks import GENERAL, find_task
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scores", nargs="+", type=Path, metavar="FILE", help="file that score_weights.py --json wrote")
     parser.add_argument("--replace", action="store_true", help="remove sets without new scores from the cards")
     return parser.parse_args(argv)

@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from adasffuse.cli.arguments import Parser
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
 from adasffuse.downstream.classes import TASKS
 from adasffuse.downstream.frames import FrameSet, drawn_splits, read_lists, write_lists
@@ -21,7 +22,7 @@ from adasffuse.process import run_script, say, say_all_notices
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs=1, type=Path, metavar="DATA", help="labelled data set")
     parser.add_argument(
         "--task", choices=TASKS, default="detect", help="kind of the labels, boxes or masks (default: %(default)s)"

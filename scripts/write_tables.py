@@ -32,6 +32,7 @@ from ranking import (
 from scoring import RANKED, RELEASED
 
 from adasffuse.choices import DEFAULT_SIZE
+from adasffuse.cli.arguments import Parser
 from adasffuse.cli.task_script import METHOD
 from adasffuse.files import write_text
 from adasffuse.process import run_script, say
@@ -44,7 +45,7 @@ _REGION = re.compile(r"(<!-- table: (.+?) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if a page is out of date")
     return parser.parse_args(argv)
 

@@ -2,15 +2,16 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import render_objects
 import tifffile
 from numpy import ndarray
+from special_files import dicom_file, radiometric_jpeg
 
 from adasffuse.data.synthesis import expose, focus_far, focus_near
 from adasffuse.downstream.labels import write_voc
@@ -20,10 +21,6 @@ from adasffuse.images.video_writing import write_video
 from adasffuse.images.write import quantise, write_image
 from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import render_objects
-from special_files import dicom_file, radiometric_jpeg
 
 ROOT = Path(__file__).resolve().parents[1]
 STEMS = ("7", "8")

@@ -2,12 +2,11 @@
 
 import csv
 import fcntl
-import importlib.util
 import json
 import os
 import signal
-from pathlib import Path
 
+import ablate
 import pytest
 import torch
 from tiny import SHAPE, texture, write_ivf
@@ -20,10 +19,6 @@ from adasffuse.training import train
 from adasffuse.training.options import parse_options
 from adasffuse.training.processes import Processes
 from adasffuse.training.run import Run
-
-_SPEC = importlib.util.spec_from_file_location("ablate", Path(__file__).parents[1] / "scripts" / "ablate.py")
-ablate = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(ablate)
 
 IVF = {"task": "ivf", "data": {"root_path": "nowhere", "datasets": ["IVF"], "validation": ["val"], "crop": 16}}
 MEF = {**IVF, "task": "mef", "data": {**IVF["data"], "datasets": ["MEF"]}}
@@ -250,7 +245,7 @@ def test_two_processes_never_train_one_run(call, tmp_path):
     with open(tmp_path / "out" / "reference_seed0" / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         status, out, _ = call("--rows", "reference", "--seeds", "0")
-    assert status == 1 and "reference_seed0 is in use by another training" in out
+    assert status == 1 and "reference_seed0 is in use by another run" in out
 
 
 @pytest.mark.parametrize(

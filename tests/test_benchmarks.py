@@ -7,6 +7,12 @@ from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
+import benchmark
+import benchmark_folder
+import benchmark_metrics
+import benchmark_stacks
+import benchmark_training
+import measuring
 import numpy as np
 import pytest
 import torch
@@ -18,39 +24,38 @@ from adasffuse.data.synthesis import expose
 from adasffuse.images.write import write_image
 from adasffuse.models import mamba, scan_reference
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def script(monkeypatch):
-    """Import one of the scripts, which find each other as they do when started."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return import_module
-
-
-def test_inference_benchmark(script, tmp_path, capsys):
+def test_inference_benchmark(tmp_path, capsys):
     out = tmp_path / "rows.json"
     arguments = ["--size", "small", "--resolutions", "40x24", "--precision", "float32", "--repeats", "2"]
-    assert script("benchmark").main([*arguments, "--threads", "1", "--device", "cpu", "--json", str(out)]) == 0
+    assert benchmark.main([*arguments, "--threads", "1", "--device", "cpu", "--json", str(out)]) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert row["pixels"] == "1x40x24" and row["GFLOP"] > 0 and row["floor_s"] > 0
     assert {"median_s", "over_floor"} <= set(row) and "over_floor" in capsys.readouterr().out
 
 
-def test_colours_of_a_left_out_exposure(script, tmp_path, capsys):
+def test_benchmark_of_the_metrics(capsys):
+    assert benchmark_metrics.main(["--size", "48", "50", "--repeats", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 14 and lines[10].startswith("VIFF ") and lines[-1].startswith("all ")
+
+
+def test_colours_of_a_left_out_exposure(tmp_path, capsys):
     """Exposures of one photograph tell the colours of the middle one better than OpenCV's fusion of them."""
     image = photographs.chelsea()[:120, :160].astype(np.float32) / 255
     for number, stops in enumerate((-2.0, 0.0, 2.0)):
         channels = [expose(image[..., k], stops) for k in range(3)]
         write_image(tmp_path / "bracket" / f"{number}.png", np.stack(channels, axis=2).astype(np.float32))
-    assert script("benchmark_stacks").main(["--colours", str(tmp_path)]) == 0
+    assert benchmark_stacks.main(["--colours", str(tmp_path)]) == 0
     ours, mertens = map(float, capsys.readouterr().out.splitlines()[-1].split()[1:3])
     assert 0 < ours < 0.7 * mertens
 
 
 @pytest.mark.parametrize("option", ["--mef", "--mff", "--colours"])
-def test_what_is_no_folder_of_stacks_is_named(script, tmp_path, capsys, option):
-    main = script("benchmark_stacks").main
+def test_what_is_no_folder_of_stacks_is_named(tmp_path, capsys, option):
+    main = benchmark_stacks.main
     assert main([option, str(tmp_path)]) == 1
     assert f"error: {tmp_path} holds no folders; each stack lies in one of its own" in capsys.readouterr().err
     (tmp_path / "bracket").mkdir()
@@ -58,9 +63,8 @@ def test_what_is_no_folder_of_stacks_is_named(script, tmp_path, capsys, option):
     assert f"error: {tmp_path / 'bracket'} holds 0 images" in capsys.readouterr().err
 
 
-def test_references_have_the_published_sizes(script):
+def test_references_have_the_published_sizes():
     """113 parameters, 26 thousand on 128 lines, 83 thousand; products counted by hand, at 640x480."""
-    benchmark = script("benchmark")
     pixels, small, sources = 640 * 480, 170 * 128, torch.rand(2, 1, 1, 480, 640)
     wide, narrow = 49 * 3 * 64, 9 * 64 * 64
     expected = {
@@ -76,8 +80,7 @@ def test_references_have_the_published_sizes(script):
         assert counter.get_total_flops() == 2 * products
 
 
-def test_ratios_compare_equal_pixels_and_precision(script):
-    benchmark = script("benchmark")
+def test_ratios_compare_equal_pixels_and_precision():
     rows = [
         {"size": size, "pixels": pixels, "precision": "float32", "median_s": seconds}
         for pixels, factor in (("1x8x8", 1), ("1x16x16", 10))
@@ -90,62 +93,61 @@ def test_ratios_compare_equal_pixels_and_precision(script):
 
 
 @pytest.mark.slow
-def test_benchmark_beside_references(script, tmp_path, capsys):
+def test_benchmark_beside_references(tmp_path, capsys):
     out = tmp_path / "rows.json"
     arguments = ["--size", "small", "--resolutions", "40x24", "--precision", "float32", "bfloat16", "--repeats", "1"]
     arguments += ["--references", "--threads", "1", "--device", "cpu", "--json", str(out)]
-    assert script("benchmark").main(arguments) == 0
+    assert benchmark.main(arguments) == 0
     assert len(json.loads(out.read_text())["rows"]) == 8
     assert capsys.readouterr().out.count("ifcnn-sized") == 3  # two rows, and a column of the ratios
 
 
 @pytest.mark.slow
-def test_folder_benchmark(script, tmp_path, capfd, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent))  # of the process that measures
+def test_folder_benchmark(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the process that measures
     write_ivf(tmp_path)
     arguments = ["--root_path", str(tmp_path), "--pairs", "4", "--rounds", "2", "--threads", "1", "--device", "cpu"]
-    assert script("benchmark_folder").main(arguments) == 0
+    assert benchmark_folder.main(arguments) == 0
     lines = capfd.readouterr().out.splitlines()
     assert lines[0].startswith("4 pairs of IVF, small in ") and ", 1 threads: start " in lines[0]
     pattern = r"network \d+\.\d+ s, folder \d+\.\d+ s, ratio \d+\.\d+"
     assert len(lines) == 3 and all(re.fullmatch(pattern, line) for line in lines[1:])
     (tmp_path / "IVF/visible/2.png").write_bytes(b"broken")
-    assert script("benchmark_folder").main(arguments) == 1
+    assert benchmark_folder.main(arguments) == 1
     assert "b/000001.png: not a readable image" in capfd.readouterr().err
 
 
 @pytest.mark.slow
-def test_training_benchmark_of_one_and_two_processes(script, tmp_path, capsys):
-    benchmark, out = script("benchmark_training"), tmp_path / "rows.json"
+def test_training_benchmark_of_one_and_two_processes(tmp_path, capsys):
+    out = tmp_path / "rows.json"
     arguments = ["--size", "small", "--precision", "float32", "--crop", "16", "--batch", "2", "--threads", "1"]
     arguments += ["--warmup", "1", "--repeats", "2", "--processes", "2", "--images", "40x24", "--device", "cpu"]
-    assert benchmark.main([*arguments, "--json", str(out)]) == 0
+    assert benchmark_training.main([*arguments, "--json", str(out)]) == 0
     one, two = json.loads(out.read_text())["rows"]
     for row, processes in ((one, 1), (two, 2)):
         assert row["processes"] == processes and row["batch"] == 2
-        assert sum(row[name] for name in benchmark.PARTS) == pytest.approx(1)
+        assert sum(row[name] for name in benchmark_training.PARTS) == pytest.approx(1)
         assert {"patches_s", "step_s"} <= set(row)
     assert one["scaling"] == 1 and "scaling" in two
     assert capsys.readouterr().out.count("small") == 2
 
 
-def test_a_timed_function_is_put_back(script, monkeypatch):
-    benchmark = script("benchmark_training")
+def test_a_timed_function_is_put_back(monkeypatch):
     clock = iter((10.0, 13.0))
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(benchmark_training.time, "perf_counter", lambda: next(clock))
 
     class Owner:
         def twice(self, number: int) -> int:
             return 2 * number
 
     owner, spent = Owner(), Counter()
-    with benchmark.timed(owner, "twice", spent, "work", torch.device("cpu")):
+    with benchmark_training.timed(owner, "twice", spent, "work", torch.device("cpu")):
         assert owner.twice(4) == 8
     assert spent["work"] == 3 and vars(owner) == {}
 
 
-def test_impossible_options_are_named_before_anything_is_measured(script, capsys):
-    assert script("benchmark_training").main(["--size", "small", "--crop", "64", "8"]) == 1
+def test_impossible_options_are_named_before_anything_is_measured(capsys):
+    assert benchmark_training.main(["--size", "small", "--crop", "64", "8"]) == 1
     assert "error: data.crop must lie in 16 .. 4096, got 8" in capsys.readouterr().err
 
 
@@ -161,56 +163,54 @@ def test_impossible_options_are_named_before_anything_is_measured(script, capsys
         ("torture --seconds 0", "argument --seconds: 0: expected a number above 0"),
     ],
 )
-def test_arguments_that_measure_nothing_are_refused(script, capsys, arguments, message):
+def test_arguments_that_measure_nothing_are_refused(capsys, arguments, message):
     name, *words = arguments.split()
     with pytest.raises(SystemExit) as ended:
-        script(name).main(words)
+        import_module(name).main(words)
     assert ended.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_a_measurement_that_fails_says_why(script):
+def test_a_measurement_that_fails_says_why():
     with pytest.raises(SystemExit, match=r"measuring it failed:\n.*no such thing"):
-        script("measuring").run_alone([sys.executable, "-c", "raise SystemExit('no such thing')"], "it")
+        measuring.run_alone([sys.executable, "-c", "raise SystemExit('no such thing')"], "it")
 
 
-def test_the_least_work_of_a_network_by_hand(script):
+def test_the_least_work_of_a_network_by_hand():
     """A 1x1 convolution and a transform: what they read and write, and two operations per product."""
-    least_work = script("measuring").least_work
     x, weight = torch.rand(1, 4, 8, 8), torch.rand(6, 4, 1, 1)
-    gflop, gigabytes = least_work(lambda: torch.fft.rfft(torch.nn.functional.conv2d(x, weight).sigmoid()))
+    gflop, gigabytes = measuring.least_work(lambda: torch.fft.rfft(torch.nn.functional.conv2d(x, weight).sigmoid()))
     assert gflop * 1e9 == pytest.approx(2 * 4 * 6 * 64)
     assert gigabytes * 1e9 == pytest.approx(4 * (4 * 64 + 4 * 6 + 6 * 64) + 4 * 6 * 64 + 8 * 6 * 8 * 5)
 
 
-def test_a_scan_counts_as_one_pass_over_its_tensors(script, monkeypatch):
+def test_a_scan_counts_as_one_pass_over_its_tensors(monkeypatch):
     model, sources = network(), torch.rand(2, 1, 1, 16, 16)
-    _, gigabytes = script("measuring").least_work(lambda: model(sources))
+    _, gigabytes = measuring.least_work(lambda: model(sources))
     monkeypatch.setattr(mamba, "scan", scan_reference)
-    _, other = script("measuring").least_work(lambda: model(sources))
+    _, other = measuring.least_work(lambda: model(sources))
     assert gigabytes == other  # whatever happens inside
 
 
-def test_the_floor_is_the_larger_of_operations_and_bytes(script):
+def test_the_floor_is_the_larger_of_operations_and_bytes():
     best = {"float32": 100.0, "bfloat16": 1000.0, "copy": 10.0}
-    against_floor = script("measuring").against_floor
-    assert against_floor(0.8, "bfloat16", 100.0, 4.0, best) == {"bound": "GB", "floor_s": 0.4, "share": 0.5}
-    assert against_floor(4.0, "float32", 100.0, 4.0, best) == {"bound": "FLOP", "floor_s": 1.0, "share": 0.25}
+    assert measuring.against_floor(0.8, "bfloat16", 100.0, 4.0, best) == {"bound": "GB", "floor_s": 0.4, "share": 0.5}
+    assert measuring.against_floor(4.0, "float32", 100.0, 4.0, best) == {"bound": "FLOP", "floor_s": 1.0, "share": 0.25}
 
 
-def test_ceilings(script):
-    best = script("measuring").ceilings(torch.device("cpu"), side=64, megabytes=1)
+def test_ceilings():
+    best = measuring.ceilings(torch.device("cpu"), side=64, megabytes=1)
     assert set(best) == {"float32", "bfloat16", "copy"} and min(best.values()) > 0
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_benchmarks_on_the_gpu(script, tmp_path, capsys):
+def test_benchmarks_on_the_gpu(tmp_path, capsys):
     arguments = ["--size", "small", "--precision", "bfloat16", "--repeats", "2", "--device", "cuda"]
     out = tmp_path / "rows.json"
-    assert script("benchmark").main([*arguments, "--resolutions", "64x48", "--json", str(out)]) == 0
+    assert benchmark.main([*arguments, "--resolutions", "64x48", "--json", str(out)]) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert "share" in row and "share" in capsys.readouterr().out
     arguments += ["--crop", "32", "--images", "64x48", "--json", str(out)]
-    assert script("benchmark_training").main(arguments) == 0
+    assert benchmark_training.main(arguments) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert "share" in row and "share" in capsys.readouterr().out

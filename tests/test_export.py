@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from skimage import data as photographs
+from tiny import SHAPE, network, texture, write_weights
 
 from adasffuse import models
 from adasffuse.classical.pyramid import blend_pyramids
@@ -51,7 +52,6 @@ from adasffuse.models.network import pad_to_multiple
 from adasffuse.models.spectral import REACH, SpectralFilter
 from adasffuse.models.weights import load_weights, released_weights
 from adasffuse.tasks import TASKS
-from tests.tiny import SHAPE, network, texture, write_weights
 
 SIZES = [(1, 1), (1, 7), (5, 3), (16, 16), (9, 20), (30, 41)]
 ALL_PARTS = asdict(models.SIZES["tiny"]) | SHAPE  # all parts that released networks have, but for the people

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import errno
-import importlib.util
 import json
 import os
 import re
@@ -19,6 +18,7 @@ import PIL
 import pytest
 import skimage
 
+import test_fusion_metrics as program
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import score as score_command
 from adasffuse.cli import task_script as cli
@@ -35,12 +35,6 @@ from adasffuse.metrics.conventions import find_metric
 from adasffuse.metrics.workers import WorkerError, map_in_processes
 
 ROOT = Path(__file__).resolve().parents[1]
-
-_SPEC = importlib.util.spec_from_file_location(
-    "test_fusion_metrics_program", Path(__file__).resolve().parents[1] / "test_fusion_metrics.py"
-)
-program = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(program)
 
 
 @pytest.fixture
@@ -187,37 +181,20 @@ def test_cache_computes_only_what_is_new(data, monkeypatch):
     assert calls[9:] == [["EN"]]  # the image that changed
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "",
-        "{",
-        "[]",
-        "null",
-        '{"size": [48, 50]}',
-        '{"size": 4, "scores": {}}',
-        '{"size": [48, 1e999], "scores": {}}',
-        '{"size": [48, 50], "scores": {"a": "b"}}',
-    ],
-)
-def test_damaged_cache_entries_are_computed_anew(data, damage):
+def test_damaged_cache_entries_are_computed_anew(data):
     assert run(data, "--baselines", "average", "--csv", data / "1.csv") == 0
     entries = sorted((data / "cache").rglob("*.json"))
-    assert len(entries) == 3
     intact = [json.loads(entry.read_text()) for entry in entries]
-    for entry in entries:
-        entry.write_text(damage)
-    assert run(data, "--baselines", "average", "--csv", data / "2.csv") == 0
-    assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
-    assert [json.loads(entry.read_text()) for entry in entries] == intact
-
-
-def test_cache_that_is_no_text_is_computed_anew(data):
-    assert run(data, "--baselines", "average", "--csv", data / "1.csv") == 0
-    for entry in (data / "cache").rglob("*.json"):
-        entry.write_bytes(bytes(range(128, 256)))
-    assert run(data, "--baselines", "average", "--csv", data / "2.csv") == 0
-    assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
+    assert len(entries) == 3
+    for damage in (
+        *(b"", b"{", b"[]", b"null", bytes(range(128, 256)), b'{"size": [48, 50]}', b'{"size": 4, "scores": {}}'),
+        *(b'{"size": [48, 1e999], "scores": {}}', b'{"size": [48, 50], "scores": {"a": "b"}}'),
+    ):
+        for entry in entries:
+            entry.write_bytes(damage)
+        assert run(data, "--baselines", "average", "--csv", data / "2.csv") == 0, damage
+        assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
+        assert [json.loads(entry.read_text()) for entry in entries] == intact
 
 
 def test_the_cache_is_of_the_libraries_that_read_and_score(monkeypatch):
@@ -526,7 +503,7 @@ def test_names_with_an_equals_sign(tmp_path, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("words", [["VIFF, Qabf"], ["VIFF,", "Qabf"], ["viff,QABF,"], ["VIFF", "Qabf"]])
+@pytest.mark.parametrize("words", [["VIFF,", "Qabf"], ["viff, QABF,"]])
 def test_metrics_as_people_write_them(data, words):
     assert run(data, "--baselines", "Average, max", "--metrics", *words, "--csv", data / "s.csv") == 0
     row = next(csv.DictReader((data / "s.csv").open()))
@@ -731,12 +708,10 @@ thread.join()
 
 
 def test_scripts_without_a_guard_and_threads_can_score(data):
-    (data / "unguarded.py").write_text(UNGUARDED)
-    process = start(data, code="import runpy; runpy.run_path('unguarded.py', run_name='__main__')")
-    assert process.communicate(timeout=60) == ("3\n", "") and process.returncode == 0
-    process = start(data, code=IN_A_THREAD)
+    (data / "script.py").write_text(UNGUARDED + IN_A_THREAD)
+    process = start(data, code="import runpy; runpy.run_path('script.py', run_name='__main__')")
     out, error = process.communicate(timeout=60)
-    assert out.endswith("\n0\n") and error == "" and (data / "thread.csv").exists()
+    assert out.startswith("3\n") and out.endswith("\n0\n") and error == "" and (data / "thread.csv").exists()
 
 
 def test_a_worker_that_dies_costs_its_own_job_alone():

@@ -1,21 +1,15 @@
 """Leaving a camera out: nothing of it is trained on, shares stay, and the table ranks all recipes."""
 
-import importlib.util
 import json
 import shutil
-import sys
-from pathlib import Path
 
+import leave_one_camera_out as cameras
 import pytest
+import scoring
 from tiny import SHAPE, write_ivf, write_weights
 
+from adasffuse.scenes.street import night_scene
 from adasffuse.training.options import parse_options
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-_SPEC = importlib.util.spec_from_file_location("cameras", SCRIPTS / "leave_one_camera_out.py")
-cameras = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(cameras)
 
 
 def options(*datasets: tuple[str, ...], **changes) -> dict:
@@ -30,8 +24,9 @@ def options(*datasets: tuple[str, ...], **changes) -> dict:
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """Two cameras, and two options files that train on both; one rendered street instead of three."""
+    """Two cameras, and two options files that train on both; one small rendered street instead of three."""
     monkeypatch.setattr(cameras, "HARD_CASES", 1)
+    monkeypatch.setattr(scoring, "night_scene", lambda rng: night_scene(rng, (96, 128)))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = write_ivf(tmp_path / "data")
     shutil.copytree(root / "IVF", root / "IVF_OTHER")

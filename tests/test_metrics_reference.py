@@ -113,9 +113,11 @@ def case(request, metrics_reference):
 
 @pytest.mark.parametrize("convention", BLOCKS)
 def test_convention_agrees_with_its_source(case, convention):
-    _, images, values = case
+    name, images, values = case
     block, names = BLOCKS[convention]
     assert set(names) == set(CONVENTIONS[convention].metrics) or convention == "adasffuse"
+    if not name.startswith("ctmri"):  # one scene is enough for the slowest
+        names = {ours: theirs for ours, theirs in names.items() if not ours.startswith("FMI")}
     scores = evaluate(**images, metrics=tuple(names), convention=convention)
     general = 1e-9 if convention == "adasffuse" else 1e-6
     for ours, theirs in names.items():

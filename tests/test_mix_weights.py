@@ -1,20 +1,16 @@
 """Mixed weights are the mean of the parameters, and a weaker residual is the decoder's image times a factor."""
 
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from mix_weights import main as mix
 from safetensors import safe_open
 from tiny import network, write_weights
 
 from adasffuse.models.weights import load_weights, read_record
 from adasffuse.tasks import KINDS
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from mix_weights import main as mix
 
 
 def test_a_mean_weighted_by_shares(tmp_path):

@@ -1,6 +1,7 @@
 """The size that a user asks for beside weights that have their own: it must be theirs, everywhere."""
 
 import pytest
+from tiny import write_ivf, write_weights
 
 from adasffuse import load_fuser
 from adasffuse.cli import main, task_script
@@ -11,7 +12,6 @@ from adasffuse.models import DEFAULT_SIZE, SIZES, ModelOptions
 from adasffuse.models.hub import load_network
 from adasffuse.models.options import size_of
 from adasffuse.models.weights import WeightsError
-from tests.tiny import write_ivf, write_weights
 
 TINY = {key: getattr(SIZES["tiny"], key) for key in ("channels", "band_blocks", "full_blocks", "head_dim", "d_state")}
 

@@ -1,12 +1,12 @@
 """Noise of a camera: how strong it is, and what is left of it and of the image."""
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import score_noise
 
 from adasffuse import load_fuser
 from adasffuse.images import levels
@@ -16,9 +16,6 @@ from adasffuse.images.noise import denoised, noise_levels
 from adasffuse.images.notices import infrared_notices
 from adasffuse.images.write import write_image
 from adasffuse.scenes.street import night_scene
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import score_noise
 
 # Of white noise of standard deviation 1, by the inner products 1 / (2 pi (s^2 + t^2)) of two Gaussians.
 BAND_LEVELS = np.sqrt(

@@ -195,20 +195,14 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
         (changed(train={"batchsize": 4}), "unknown option train.batchsize; did you mean 'batch_size'?"),
         (changed(trian={}), "unknown option trian; did you mean 'train'?"),
         (with_data(xyzzy=1), "unknown option data.xyzzy; known are root_path, datasets, .*, crop, workers$"),
-        (changed(epochs=3), "unknown option epochs; known are name, parts, size, model, train, log, task, data, l"),
         (changed(task="ixf"), "^task: unknown task 'ixf'; use one of ivf, mef, mff, mif"),
         (with_data(datasets=["MINE"]), "^data.datasets: unknown task 'MINE'; .* name of a data set, such as IVF_MSRS"),
         (changed(size="bass"), "size must be one of base, small, .*got 'bass'"),
-        (changed(size=["base"]), r"size must be one of base, small, tiny, .*got \['base'\]"),
         (changed(task=3), "task must be str, got 3"),
         ({"task": "ivf"}, "missing option name"),
         ({"name": "run", "task": "ivf"}, "missing option data"),
-        (changed(dat={}), "unknown option dat; did you mean 'data'?"),
         (changed(data={}), "missing option data.root_path, data.datasets"),
-        (changed(data=[]), "data must be a JSON object, got list"),
-        (changed(model=3), "model must be a JSON object, got int"),
         (changed(loss=["max"]), "loss must be a JSON object, got list"),
-        (changed(train=None), "train must be a JSON object, got NoneType"),
         (
             with_parts({"parts": [{"parts": [part()]}]}),
             r"parts\[0\].parts\[0\]: parts of parts cannot hold parts again",
@@ -224,26 +218,15 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
         (with_parts(part(crop=8)), r"parts\[0\]: data.crop must lie in 16 .. 4096, got 8"),
         (with_parts(part(), part("mef", crop=96)), "data.crop must be the same in all parts, got ivf: 64, mef: 96"),
         ([], "options must be a JSON object, got list"),
-        (changed(train={"lr": "2e-4"}), "train.lr must be float, got '2e-4'"),
         (changed(train={"lr": True}), "train.lr must be float, got True"),
         (changed(train={"steps": 1.5}), "train.steps must be int, got 1.5"),
-        (changed(model={"residual": 1}), "model.residual must be bool, got 1"),
         (with_data(datasets="IVF"), "data.datasets must be a list, got 'IVF'"),
         (with_data(datasets=["IVF", 3]), r"data.datasets\[1\] must be str, got 3"),
         (changed(train={"lr": 0}), "train.lr must lie in 1e-12 .. 1e.06, got 0"),
-        (changed(train={"lr": math.nan}), "train.lr must be a finite number, got nan"),
         (changed(loss={"gradient": math.inf}), "loss.gradient must be a finite number, got inf"),
-        (changed(train={"batch_size": -2}), "train.batch_size must lie in 1 .. 65536, got -2"),
-        (changed(train={"clip": -1.0}), "train.clip must lie in 0 .. 1e.09, got -1.0"),
-        (changed(train={"warmup": -1}), "train.warmup must lie in 0 .. 1e.09, got -1"),
-        (changed(train={"ema": 1}), r"train.ema must lie in 0 .. 0.999999, got 1"),
         (changed(train={"schedule": "steps"}), "train.schedule must be one of step, cosine, got 'steps'"),
-        (changed(train={"precision": "float16"}), "train.precision must be one of float32, bfloat16, got 'float16'"),
-        (with_data(crop=8), "data.crop must lie in 16 .. 4096, got 8"),
-        (with_data(sharp_share=1.5), "data.sharp_share must lie in 0 .. 1, got 1.5"),
         (with_data(exposures=0.5), "data.exposures makes pairs from the photographs in data.sharp_folder; name that"),
         (with_data(exposures=0.5, sharp_folder="x"), "data.exposures 0.5 and data.sharp_share 0.5 exclude each other"),
-        (with_data(exposures=2, sharp_folder="x"), "data.exposures must lie in 0 .. 1, got 2"),
         (with_data(datasets=[]), "data.datasets is empty: name a data set, or give data.sharp_folder with sharp_share"),
         (with_data(datasets=["IVF", "IVF"]), "data.datasets names IVF twice; give a part a larger weight instead"),
         (with_data(datasets=["IVF", "MEF"]), "data.datasets: MEF is no data set of the part's task, ivf"),
@@ -256,17 +239,12 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
             changed(loss={"intensity": 0, "gradient": 0, "ssim": 0}),
             "loss has no term: give one of intensity, gradient, ssim, .*steady a weight above 0",
         ),
-        (with_data(jitter=0.7), "data.jitter must lie in 0 .. 0.5, got 0.7"),
-        (with_data(cache_mb=-1), "data.cache_mb must lie in 0 .. 1e.07, got -1"),
-        (changed(train={"accumulate": 0}), "train.accumulate must lie in 1 .. 65536, got 0"),
         (
             changed(log={"best": "VIFF+Qab"}),
             "log.best must be different names out of VIFF, .*PSNR_GT, loss, joined by .*; got 'VIFF.Qab'",
         ),
         (changed(log={"best": "VIFF+VIFF"}), "log.best must be different names"),
-        (with_data(workers=-1), "data.workers must lie in 0 .. 256, got -1"),
         (changed(log={"keep": 0}), "log.keep must lie in 1 .. 1e.06, got 0"),
-        (changed(log={"panel": -1}), "log.panel must lie in 0 .. 1e.09, got -1"),
         (changed(loss={"target": "sum"}), "loss.target must be one of max, mean.*, got 'sum'"),
         (
             changed(model={"output": "pyramyd"}),
@@ -331,16 +309,11 @@ def test_sizes_build(size):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"data": {"crop": 10**9}}, "data.crop must lie in 16 .. 4096, got 1000000000"),
         (
             {"train": {"lr": 10**400}},
             "train.lr must be a number of at most 64 bits, got an integer of more",
         ),
-        ({"train": {"steps": 10**30}}, "train.steps must be a number of at most 64 bits"),
-        ({"train": {"steps": 10**10}}, "train.steps must lie in 1 .. 1e.09, got 10000000000"),
-        ({"train": {"seed": -1}}, "train.seed must lie in 0 .. 4.6"),
         ({"model": {"channels": 4 * 10**9}}, "model.channels must lie in 4 .. 512, got 4000000000"),
-        ({"model": {"full_blocks": 10**9}}, "model.full_blocks must lie in 0 .. 16"),
         ({"loss": {"vif": 1e300}}, "loss.vif must lie in 0 .. 1e.06, got 1e.300"),
         (
             {"train": {"batch_size": 60000}, "data": {"crop": 4096}},
@@ -361,26 +334,10 @@ def test_absurd_values_are_refused_by_name_before_anything_is_made_of_them(chang
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        ".",
-        "..",
-        " ",
-        "../x",
-        "/abs",
-        "a/b",
-        "a\\b",
-        "C:",
-        "a\x1b[31m",
-        "a\nb",
-        "a\x00",
-        "\ud800",
-        "x" * 201,
-        "\u00e4" * 101,
-    ],
-)
+NO_NAMES = ("", ".", "..", " ", "/abs", "a/b", "a\\b", "C:", "a\nb", "a\x00", "\ud800", "x" * 201, "\u00e4" * 101)
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
 def test_names_of_runs_are_names_of_folders(name):
     with pytest.raises(ValueError, match=r"^name must"):
         parse_options(changed(name=name))
@@ -433,7 +390,6 @@ def test_a_byte_order_mark_is_accepted(tmp_path):
     [
         ('{"name": "a", "name": "b"}', "option 'name' stands twice in one object"),
         ('{"name": "a", "train": {"lr": 1, "steps": 2, "lr": 3}}', "option 'lr' stands twice in one object"),
-        ('{"name": "a", "train": {"lr": 1e400}}', "train.lr must be a finite number, got inf"),
         ('{"name": "a", "train": {"lr": 1' + "0" * 5000 + "}}", "train.lr must be a finite number, got inf"),
         ('{"name": "a", "train": {"steps": -1' + "0" * 5000 + "}}", "train.steps must be int, got -inf"),
         ('{"name": "a", "train": {"lr": NaN}}', "train.lr must be a finite number, got nan"),

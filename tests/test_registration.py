@@ -4,10 +4,9 @@ import errno
 import json
 import math
 import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import benchmark_registration
 import cv2
 import numpy as np
 import pytest
@@ -33,9 +32,6 @@ from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
 from adasffuse.scenes.texture import smooth_noise
 from adasffuse.tasks import TASKS
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import benchmark_registration
 
 SIZE = (240, 320)
 
@@ -441,6 +437,11 @@ def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():
     assert all(value == pytest.approx(1) for value in ratios["same, against the original's sources"].values())
     strict, own = (ratios[f"shifted, against {sources}"] for sources in ("the original's sources", "own sources"))
     assert strict["VIFF"] < 0.8 * own["VIFF"] and strict["SSIM"] < own["SSIM"]
+
+
+def test_too_few_pairs_to_be_of_different_scenes_are_refused(capsys):
+    assert benchmark_registration.main(["--rendered", "2", "--checks"]) == 1
+    assert "error: --checks compares different scenes: 3 pairs or more are needed, got 2" in capsys.readouterr().err
 
 
 def test_the_fade_beside_missing_regions_is_not_taken_for_an_error_of_registration():

@@ -1,11 +1,13 @@
 """scripts/release_weights.py: what is released is what was scored, and the card says all that it has to."""
 
 import json
-import sys
 from pathlib import Path
 
+import mix_weights
 import numpy as np
 import pytest
+import release_weights
+import score_weights
 import torch
 from safetensors.torch import load_file
 from tiny import SHAPE, network, texture, write_ivf, write_weights
@@ -17,11 +19,6 @@ from adasffuse.models.spectral import SpectralFilter
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 from adasffuse.models.weights import file_sha256, load_weights, released_weights
 from adasffuse.training.options import parse_options
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import mix_weights
-import release_weights
-import score_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*undefined for these")
 
@@ -64,7 +61,7 @@ def release(tmp_path, monkeypatch, capsys):
 
 
 def test_the_card_of_one_task(release, tmp_path):
-    write_ivf(tmp_path / "data", size=(72, 80))
+    write_ivf(tmp_path / "data", ("1",), (72, 80))
     path, card = release(("ivf",), ("IVF",), "--hardware", "2 cores")
     assert path.read_bytes() == (tmp_path / "run/weights.safetensors").read_bytes()
     assert card["sha256"] == file_sha256(path) and card["task"] == "ivf" and card["size"] == "small"
@@ -80,7 +77,7 @@ def test_the_card_of_one_task(release, tmp_path):
 
 
 def test_general_weights_are_scored_on_every_task(release, tmp_path):
-    write_ivf(tmp_path / "data", size=(72, 80))
+    write_ivf(tmp_path / "data", ("1",), (72, 80))
     for number, folder in enumerate(("MFF/imageA", "MFF/imageB", "MIF/PET-MRI/PET", "MIF/PET-MRI/MRI")):
         image = texture(72, 80, seed=number)
         colour = np.dstack([image, image // 2, image // 4])
@@ -94,7 +91,7 @@ def test_general_weights_are_scored_on_every_task(release, tmp_path):
 
 
 def test_hardware_and_data_come_from_the_manifest(release, tmp_path):
-    write_ivf(tmp_path / "data", size=(72, 80))
+    write_ivf(tmp_path / "data", ("1",), (72, 80))
     hardware = {"device": "x86_64", "cpu_cores": 2, "threads": 1, "processes": 1}
     start = {"hardware": hardware, "packages": {"torch": "2.x"}, "git_commit": "abc"}
     (tmp_path / "run").mkdir()
@@ -106,7 +103,7 @@ def test_hardware_and_data_come_from_the_manifest(release, tmp_path):
 
 def test_half_precision(release, tmp_path):
     """Smaller, almost the same image, and what must stay float32 is bit for bit what it was."""
-    write_ivf(tmp_path / "data", size=(72, 80))
+    write_ivf(tmp_path / "data", ("1",), (72, 80))
     path, card = release(("ivf",), ("IVF",), "--half")
     state, whole = load_file(path), network().state_dict()
     names = {module: name for name, module in network().named_modules()}
@@ -142,7 +139,7 @@ def test_what_half_precision_cannot_hold_is_refused(tmp_path):
 
 
 def test_nothing_is_released_where_scoring_fails(release, tmp_path, monkeypatch, capsys):
-    write_ivf(tmp_path / "data", size=(72, 80))
+    write_ivf(tmp_path / "data", ("1",), (72, 80))
     path, _ = release(("ivf",), ("IVF",))
     before = path.read_bytes(), path.with_suffix(".json").read_bytes()
     arguments = ["--run", tmp_path / "run", "--score_root", tmp_path / "data", "--datasets", "MEF"]
@@ -152,7 +149,7 @@ def test_nothing_is_released_where_scoring_fails(release, tmp_path, monkeypatch,
 
 
 def test_weights_are_not_released_without_their_card(release, tmp_path, monkeypatch, capsys):
-    write_ivf(tmp_path / "data", size=(72, 80))
+    write_ivf(tmp_path / "data", ("1",), (72, 80))
     path, _ = release(("ivf",), ("IVF",))
     before = path.read_bytes()
     monkeypatch.setattr(release_weights, "score", lambda args, weights: {"scores": {}})
@@ -164,7 +161,7 @@ def test_weights_are_not_released_without_their_card(release, tmp_path, monkeypa
 
 
 def test_a_file_made_from_released_weights_keeps_their_card(release, tmp_path, capsys):
-    write_ivf(tmp_path / "data", size=(72, 80))
+    write_ivf(tmp_path / "data", ("1",), (72, 80))
     path, before = release(("ivf",), ("IVF",))
     model, _ = load_weights(path)
     with torch.no_grad():
@@ -196,7 +193,7 @@ def test_a_file_made_from_released_weights_keeps_their_card(release, tmp_path, c
 
 
 def test_scores_on_the_card_are_those_of_score_weights(release, tmp_path):
-    write_ivf(tmp_path / "data", size=(72, 80))
+    write_ivf(tmp_path / "data", ("1",), (72, 80))
     path, card = release(("ivf",), ("IVF",), "--half")
     common = ["--weights", path, "--root_path", tmp_path / "data", "--datasets", "IVF", "--workers", 1]
     assert score_weights.main([str(a) for a in (*common, "--json", tmp_path / "s.json")]) == 0

@@ -1,24 +1,15 @@
 """Scoring held-out pairs: those that the options name, whole, each group apart, beside the simple methods."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import score_held_out as script
 from tiny import texture
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.write import write_image
 from adasffuse.metrics import evaluate
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-_SPEC = importlib.util.spec_from_file_location("held_out", SCRIPTS / "score_held_out.py")
-script = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(script)
-
 
 PAIRS = {stem: (texture(96, 96, 2 * i), texture(96, 96, 2 * i + 1)) for i, stem in enumerate(("a1", "a2", "b1", "b2"))}
 
@@ -44,11 +35,16 @@ def rows(text: str, title: str) -> dict[str, dict[str, str]]:
 
 
 def test_the_held_out_pairs_are_scored_whole_and_each_group_apart(given, tmp_path):
-    arguments, _ = given
+    arguments, folder = given
+    box = "<xmin>9</xmin><ymin>9</ymin><xmax>40</xmax><ymax>40</ymax>"
+    boxes = f"<annotation><object><name>person</name><bndbox>{box}</bndbox></object></annotation>"
+    (folder / "Annotations").mkdir()
+    (folder / "Annotations/a1.xml").write_text(boxes)
     table = tmp_path / "table.md"
     assert script.main([*arguments, "--groups", "second=*2", "none=c*", "--markdown", str(table)]) == 0
     text = table.read_text(encoding="utf-8")
     assert text.count("###") == 2  # none of a group without pairs
+    assert "Retention" in rows(text, "IVF, 3 pairs")["max"]
     for title, stems in (("IVF, 3 pairs", ("a1", "a2", "b2")), ("IVF, second, 2 pairs", ("a2", "b2"))):
         found = rows(text, title)
         assert found.keys() == {"general_tiny", *BASELINES}

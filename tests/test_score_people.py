@@ -1,18 +1,15 @@
 """Scoring how people show: contrasts of all people together, and what else is raised."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import score_people as script
 
 from adasffuse.downstream.frames import Frame
 from adasffuse.images.boxes import Annotation, Box
 from adasffuse.images.write import write_image
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import score_people as script
 
 BOXES = (Box("People", 8, 8, 16, 16), Box("ignored", 24, 0, 32, 8), Box("car", 0, 24, 16, 32))
 

@@ -1,12 +1,13 @@
 """scripts/score_weights.py and scripts/score_focus.py, on pairs and photographs made here with a tiny network."""
 
 import json
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import score_focus
+import score_weights
+import scoring
 from skimage import data as photographs
 from tiny import texture, write_ivf, write_weights
 
@@ -14,19 +15,15 @@ from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import task_script as cli
 from adasffuse.data.samples import write_samples
 from adasffuse.images.color import luminance, rgb_to_ycbcr
-from adasffuse.images.pairs import find_scenes
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
+from adasffuse.metrics.color import chroma_fidelity
 from adasffuse.metrics.folder import Settings, score_folders
+from adasffuse.metrics.tones import TONES, lost_tone
 from adasffuse.models.weights import file_sha256
 from adasffuse.scenes.head import head
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import score_focus
-import score_weights
-import scoring
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*undefined for these")
 
@@ -138,15 +135,13 @@ def test_exposures_get_mef_ssim_and_colour_mertens(run, tmp_path):
 
 
 @pytest.mark.parametrize(("tone", "lost", "maximum"), [("clipped_highlights", 255, 1), ("lost_shadows", 9, 0)])
-def test_lost_tones_count_what_a_source_holds(tmp_path, tone, lost, maximum):
+def test_lost_tones_count_what_a_source_holds(tone, lost, maximum):
     """Left half: A holds it, B is lost; right half: both are lost."""
     a, b = np.full((4, 8), lost, np.uint8), np.full((4, 8), lost, np.uint8)
     a[:, :4] = 100
-    for name, image in (("low", a), ("over", b), ("ours", np.where(np.arange(8) < 1, b, a))):
-        write_image(tmp_path / name / "1.png", image)
-    pairs, _ = find_scenes((tmp_path / "low", tmp_path / "over"))
-    methods = {"ours": {"1": tmp_path / "ours/1.png"}, "average": None, "max": None}
-    assert scoring.lost_tones(pairs, methods)[tone] == {"ours": 0.25, "average": 0.0, "max": maximum}
+    results = (np.where(np.arange(8) < 1, b, a), a // 2 + b // 2, np.maximum(a, b))
+    assert [lost_tone(a, b, fused, TONES[tone]) for fused in results] == [0.25, 0.0, maximum]
+    assert lost_tone(b, b, a, TONES[tone]) == 0  # no source shows anything
 
 
 def test_medical_results_keep_the_chroma(run, tmp_path):
@@ -164,19 +159,17 @@ def test_medical_results_keep_the_chroma(run, tmp_path):
     assert "Chroma: largest turn before rounding" in markdown
 
 
-def test_chroma_fidelity_sees_a_change_of_colour(tmp_path):
-    source = np.full((8, 8, 3), (120, 90, 80), np.uint8)
-    write_image(tmp_path / "a.png", source)
-    write_image(tmp_path / "kept.png", source + np.uint8(20))
-    write_image(tmp_path / "lost.png", np.full((8, 8), 96, np.uint8))
-    write_image(tmp_path / "dark.png", np.full((8, 8, 3), (3, 0, 0), np.uint8))  # all the colour that Y = 1 allows
-    pair = scoring.Scene("1", (tmp_path / "a.png", tmp_path / "a.png"))
-    results = {n: scoring.chroma_fidelity([pair], {"1": tmp_path / f"{n}.png"}) for n in ("kept", "lost", "dark")}
-    assert results["kept"]["within_levels"] == 1 and results["kept"]["gamut_forced"] == 0
-    assert results["lost"]["within_levels"] == 0
-    _, cb, cr = rgb_to_ycbcr(source / np.float32(255))
-    assert results["lost"]["max_levels"] == pytest.approx(255 * max(abs(cb[0, 0]), abs(cr[0, 0])), abs=0.01)
-    assert results["dark"]["gamut_forced"] == 1 and results["dark"]["forced_within_levels"] == 1
+def test_chroma_fidelity_sees_a_change_of_colour():
+    source = np.full((8, 8, 3), (120, 90, 80), np.float32) / 255
+    gray = np.full((8, 8), 96 / 255, np.float32)
+    dark = np.full((8, 8, 3), (3, 0, 0), np.float32) / 255  # all the colour that Y = 1 allows
+    kept, lost, forced = (chroma_fidelity([(source, saved)]) for saved in (source + np.float32(20 / 255), gray, dark))
+    assert kept["within_levels"] == 1 and kept["gamut_forced"] == 0
+    assert lost["within_levels"] == 0
+    _, cb, cr = rgb_to_ycbcr(source)
+    assert lost["max_levels"] == pytest.approx(255 * max(abs(cb[0, 0]), abs(cr[0, 0])), abs=0.01)
+    assert forced["gamut_forced"] == 1 and forced["forced_within_levels"] == 1
+    assert chroma_fidelity([(gray, dark)]) == {}
 
 
 @pytest.mark.parametrize(

@@ -157,58 +157,31 @@ def test_folders_of_other_names(run, tmp_path, full_paths):
     assert files(tmp_path / "out") == ["IVF/1.png"]
 
 
-def no_partner(base: Path) -> None:
-    (base / "visible/bad.png").unlink()
-
-
-def other_size(base: Path) -> None:
-    write_image(base / "visible/bad.png", texture(9, 14, seed=1))
-
-
-def truncated(base: Path) -> None:
-    data = (base / "infrared/bad.png").read_bytes()
-    (base / "infrared/bad.png").write_bytes(data[: len(data) // 2])
-
-
-def empty(base: Path) -> None:
-    (base / "visible/bad.png").write_bytes(b"")
-
-
-def no_image(base: Path) -> None:
-    (base / "visible/bad.png").write_text("I am not an image")
-
-
-def same_stem(base: Path) -> None:
-    shutil.copy(base / "infrared/good.png", base / "infrared/bad.bmp")
-
-
-def float_values(base: Path) -> None:
-    cv2.imwrite(str(base / "infrared/bad.tiff"), np.full((40, 48), 300.5, np.float32))
-    (base / "infrared/bad.png").unlink()
-
-
-@pytest.mark.parametrize(
-    "damage, reason",
-    [
-        (no_partner, "failed: bad: {base}/infrared/bad.png has no partner in {base}/visible"),
-        (other_size, "failed: bad: sizes differ: {base}/infrared/bad.png is 48x40, {base}/visible/bad.png is 14x9 pix"),
-        (truncated, "failed: bad: {base}/infrared/bad.png: damaged or truncated ("),
-        (empty, "failed: bad: {base}/visible/bad.png: the file is empty; expected a PNG"),
-        (no_image, "failed: bad: {base}/visible/bad.png: not a readable image; expected a PNG"),
-        (same_stem, "failed: bad: bad.bmp and bad.png in {base}/infrared share one stem; keep one of them"),
-        (
-            float_values,
-            "failed: bad: {base}/infrared/bad.tiff: float32 values have no fixed black and white; give ",
-        ),
-    ],
-)
-def test_one_bad_pair_does_not_stop_the_rest(run, tmp_path, damage, reason):
-    base = write_ivf(tmp_path / "data", ("bad", "good", "zebra")) / "IVF"
-    damage(base)
+def test_bad_pairs_do_not_stop_the_rest(run, tmp_path):
+    bad = ("alone", "empty", "float", "size", "text", "torn", "twice")
+    base = write_ivf(tmp_path / "data", (*bad, "good", "zebra")) / "IVF"
+    a, b = base / "infrared", base / "visible"
+    (b / "alone.png").unlink()
+    (b / "empty.png").write_bytes(b"")
+    (a / "float.png").unlink()
+    cv2.imwrite(str(a / "float.tiff"), np.full((40, 48), 300.5, np.float32))
+    write_image(b / "size.png", texture(9, 14, seed=1))
+    (b / "text.png").write_text("I am not an image")
+    (a / "torn.png").write_bytes((a / "torn.png").read_bytes()[:500])
+    shutil.copy(a / "good.png", a / "twice.bmp")
     status, out, _ = run("ivf", "--root_path", tmp_path / "data", "--no_scores")
     assert status == 1
-    assert "IVF: 2 pairs fused, " in out and f", 1 failed -> {tmp_path}/out/IVF" in out
-    assert "  " + reason.format(base=base) in out
+    assert "IVF: 2 pairs fused, " in out and f", {len(bad)} failed -> {tmp_path}/out/IVF" in out
+    for reason in (
+        f"alone: {a}/alone.png has no partner in {b}",
+        f"empty: {b}/empty.png: the file is empty; expected a PNG",
+        f"float: {a}/float.tiff: float32 values have no fixed black and white; give ",
+        f"size: sizes differ: {a}/size.png is 48x40, {b}/size.png is 14x9 pix",
+        f"text: {b}/text.png: not a readable image; expected a PNG",
+        f"torn: {a}/torn.png: damaged or truncated (",
+        f"twice: twice.bmp and twice.png in {a} share one stem; keep one of them",
+    ):
+        assert f"  failed: {reason}" in out
     assert files(tmp_path / "out") == ["IVF/good.png", "IVF/zebra.png"]
 
 
@@ -520,9 +493,12 @@ def write_deep(root: Path, factor: float, kind=np.uint16, suffix: str = "png") -
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--range_a", "0", "2550", "--range_b", "0", "2550"], ["--range_a", "folder", "--range_b", "folder"]]
+    "arguments, kind, suffix",
+    [
+        (["--range_a", "0", "2550", "--range_b", "0", "2550"], np.float32, "tiff"),
+        (["--range_a", "folder", "--range_b", "folder"], np.uint16, "png"),
+    ],
 )
-@pytest.mark.parametrize("kind, suffix", [(np.uint16, "png"), (np.float32, "tiff")])
 def test_a_value_range_gives_the_images_and_scores_of_8_bit_files(run, tmp_path, arguments, kind, suffix):
     """Values up to 2550 of 65535: nearly black without a range."""
     _, expected, _ = run("ivf", "--root_path", write_deep(tmp_path / "plain", 1, np.uint8))
@@ -551,7 +527,7 @@ def test_a_narrow_16_bit_file_is_noticed(run, tmp_path):
     assert read_image(tmp_path / "out/IVF/1.png").pixels.max() < 0.5
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (2, 3), (31, 45)])
+@pytest.mark.parametrize("size", [(1, 1), (17, 1), (31, 45)])
 def test_small_and_odd_sizes(run, tmp_path, size):
     root = write_ivf(tmp_path / "data", ("small",), size)
     write_ivf(tmp_path / "data", ("large",), (48, 64))
@@ -599,7 +575,7 @@ def test_tiles_of_released_weights_agree_with_the_whole_image(task, size):
     assert abs(np.diff(difference, axis=1)).max() < 8 / 255
 
 
-@pytest.mark.parametrize("arguments", [[], ["."], ["ROOT"], ["tests"]])
+@pytest.mark.parametrize("arguments", [[], ["ROOT"]])
 def test_pytest_never_collects_the_scripts(tmp_path, arguments):
     """The scripts at the top are called test_*.py; with this project's settings pytest leaves them alone."""
     for script in ROOT.glob("test_*.py"):

@@ -2,11 +2,11 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+import train_targets
 from tiny import SHAPE, network, write_weights
 
 from adasffuse.downstream import targets
@@ -23,9 +23,6 @@ from adasffuse.models.options import INFRARED_VISIBLE
 from adasffuse.models.reduced import reduction
 from adasffuse.models.targets import STRENGTH, TargetLift
 from adasffuse.models.weights import load_weights, read_record
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import train_targets
 
 SIZES = [(1, 1), (7, 300), (120, 160), (250, 130), (360, 640), (601, 777), (1080, 720)]
 

@@ -17,10 +17,8 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from tiny import Mean, texture, write_weights
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from special_files import dicom_file, voi_lut
+from tiny import Mean, texture, write_weights
 
 from adasffuse.cli import extract, fuse, info
 from adasffuse.cli.describe import describe

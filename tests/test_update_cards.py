@@ -1,12 +1,9 @@
 """scripts/update_cards.py: scores go onto the card of the very file that was scored, and nothing else changes."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import update_cards
 
 SHA = {"general_small": "a" * 64, "mff_small": "b" * 64}

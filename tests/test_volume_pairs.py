@@ -2,15 +2,11 @@
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import texture, write_weights
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from special_files import dicom_file
+from tiny import texture, write_weights
 
 from adasffuse.cli import fuse
 from adasffuse.images.pairs import SceneError, find_scenes

@@ -1,12 +1,9 @@
 """scripts/write_tables.py: the pages are those that it writes, and ranks follow the rules that the pages state."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import rank_beside_published
 import ranking
 import scoring

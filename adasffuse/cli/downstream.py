@@ -30,11 +30,10 @@ from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames, trained_on
 from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.packages import LITE0, needed
-from adasffuse.files import check_outputs
+from adasffuse.files import LOCK_FILE, check_outputs, keeping_others_out
 from adasffuse.images.image import ImageError
 from adasffuse.messages import first_of, printable, told
 from adasffuse.process import Terminated, prepare_process, say, say_all_notices
-from adasffuse.training.lock import run_lock
 
 DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
 
@@ -185,7 +184,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     with ExitStack() as stack:
         if ranks.main:
             args.out.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(run_lock(args.out))
+            stack.enter_context(keeping_others_out(args.out, LOCK_FILE))
         experiment = replace(experiment, files=_images(modalities, experiment, windows, ranks))
         results, failed = _carry_out_all(experiment, ranks.share(experiment.runs), args.jobs)
         parts = ranks.gather((results, failed))

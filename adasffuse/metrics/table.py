@@ -147,9 +147,11 @@ class ScoreTable:
         wanted = set().union(*scored.values())
         return {method for method, names in scored.items() if names and names >= wanted}
 
-    def ranks(self) -> dict[str, dict[str, float]]:
+    def ranks(self, metrics: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
         """Rank of every method in every ranked metric by its mean.
 
+        Args:
+            metrics: some metrics of the table in place of the ranked ones.
         Returns:
             method to metric to rank: 1 is best, equal means share the mean of their places, methods that lack a score
                 which another one has share the last places; NaN if no image is common to all methods.
@@ -157,7 +159,7 @@ class ScoreTable:
         methods, ranks = self.methods, {method: {} for method in self.methods}
         means = {method: self.means(method) for method in methods}
         ranked = bool(self.common_names())
-        for metric in self.ranked:
+        for metric in self.ranked if metrics is None else metrics:
             sign = 1 if METRICS[metric].better == "lower" else -1
             column = np.array([sign * means[method][metric] for method in methods])
             comparable = self.comparable(metric)
@@ -170,11 +172,11 @@ class ScoreTable:
                 ranks[method][metric] = float(rank)
         return ranks
 
-    def mean_ranks(self) -> dict[str, float]:
-        """Mean over the ranked metrics of each method's rank; NaN if nothing is ranked."""
+    def mean_ranks(self, metrics: Sequence[str] | None = None) -> dict[str, float]:
+        """Mean over the ranked metrics, or over `metrics`, of each method's rank; NaN if nothing is ranked."""
         return {
             method: float(np.mean(list(ranks.values()))) if ranks else math.nan
-            for method, ranks in self.ranks().items()
+            for method, ranks in self.ranks(metrics).items()
         }
 
     def describe(self) -> str:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from adasffuse.arguments import checked
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.files import write_text
+from adasffuse.files import LOCK_FILE, PARTIAL, keeping_others_out, write_text
 from adasffuse.images.image import ImageError
 from adasffuse.messages import not_written
 from adasffuse.metrics.workers import available_cores
@@ -35,7 +35,6 @@ from adasffuse.training.checkpoint import (
     unusable,
     write_state,
 )
-from adasffuse.training.lock import remove_partial, run_lock
 from adasffuse.training.log import RunLog
 from adasffuse.training.manifest import MANIFEST, note_saved, was_saved, write_manifest
 from adasffuse.training.options import TRUTH_METRICS, LogOptions, Options, parse_options
@@ -64,7 +63,7 @@ def train(
         prepare: called with the network before training, see `Run`.
     Raises:
         ImageError: training images are missing or unusable; the message lists all problems.
-        InUseError: another process trains in that folder.
+        adasffuse.files.InUseError: another process trains in that folder.
         CheckpointError: the newest checkpoint is damaged, or all were removed while the weights are still there.
         ValueError: the folder holds a run with other options, processes do not divide the batch, `log.best` names a
             metric that the held-out pairs cannot have, or the folder's name is not UTF-8.
@@ -98,8 +97,9 @@ def train(
         stack.enter_context(_named_write_errors(folder))
         if processes.main:
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(run_lock(folder))
-            remove_partial(folder)
+            stack.enter_context(keeping_others_out(folder, LOCK_FILE))
+            for path in folder.glob(f"{PARTIAL}*"):  # unfinished files of a killed process
+                path.unlink(missing_ok=True)
         changes = resume(run, folder)
         log = None
         if processes.main:
