@@ -413,7 +413,7 @@ def test_a_damaged_archive_is_named(server, tmp_path, monkeypatch, capsys):
 
 
 def test_a_set_without_a_plain_address(tmp_path, capsys):
-    assert data.run(["LLVIP", "--download", str(tmp_path), "--root", str(tmp_path / "root")]) == 1
+    assert data.run(["LLVIP", "--download", str(tmp_path), "--root", str(tmp_path / "root")]) == 2
     assert "by hand at https://github.com/bupt-ai-cz/LLVIP" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         data.run(["LLVIP", "--root", str(tmp_path)])

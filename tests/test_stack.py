@@ -681,7 +681,7 @@ def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsy
         error = capsys.readouterr().err
         assert (
             "results need a folder" in error
-            and "give one file, ending in .png, .tif, .tiff" in error
+            and "ends in .png, .tif, .tiff is written" in error
             and not (tmp_path / name).exists()
         )
 
