@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adasffuse.models.bands import halved
 from adasffuse.models.precision import mean_and_deviation, wide
 from adasffuse.models.reduced import CELL, MULTIPLE, OnReducedCopy, ramp, shorter_side
 
@@ -23,6 +24,7 @@ _AMBIENT = (0.75, 0.9)  # luminance of the surroundings up to which a light coun
 _COMPACT = (0.3, 0.5)  # largest share nearby that is lit, up to which and from which, in the same way
 _AROUND = 1 / 16  # of the shorter side: standard deviation of the Gaussian over the surroundings of a light
 _OWN = 0.02  # weight of a block's own value in the mean of its surroundings, for places full of lights
+_TAIL = 1e-6  # a Gaussian is 0 below it: processors are slow with numbers near the smallest that they hold
 _NO_CELLS = 1e-4  # avoids a division by zero where no light is near
 _HOT = (1.5, 2.5)  # standard deviations above the mean of the infrared image: something hot, wholly from the second on
 _EVEN = 0.02  # added to that deviation, against noise
@@ -69,12 +71,13 @@ class LightLift(OnReducedCopy):
         light, halo, farther = (self.at_full_size(grid, fused, first, height) for grid in lacking)
         higher = fused + (ramp(_LIT, visible) * light).to(fused.dtype)
         lit = torch.maximum(fused, torch.minimum(higher, visible))
-        return lit + (halo * (visible - farther - lit).clamp(min=0)).to(fused.dtype)
+        ground = torch.addcmul(wide(lit), halo, (visible - lit - farther).clamp(min=0))
+        return ground.to(fused.dtype)
 
     def _light(self, shown: Tensor, seen: Tensor) -> Tensor:
         """`Lacking.light` of copies of the fused and the visible image, (B, 1, h, w)."""
         lead, lit = seen - shown, ramp(_LIT, seen)
-        cells = F.avg_pool2d(torch.cat([lead, seen, lit, lit * lead], dim=1), CELL)
+        cells = halved(torch.cat([lead, seen, lit, lit * lead], dim=1))
         lead, own, light, lacking = cells.split(1, dim=1)
         others = 1 - F.max_pool2d(ramp(_GLOW, F.max_pool2d(seen, CELL)), 3, stride=1, padding=1)
 
@@ -94,7 +97,7 @@ class LightLift(OnReducedCopy):
         """`Lacking.halo` and `Lacking.farther` of copies of the fused, infrared and visible image, (B, 1, h, w)."""
         mean, deviation = mean_and_deviation(hot)
         night = 1 - ramp(_NIGHT, seen.mean(dim=(-2, -1), keepdim=True))
-        ground, cells = (F.avg_pool2d(image, CELL) for image in (hot, seen))
+        ground, cells = halved(torch.cat([hot, seen], dim=1)).split(1, dim=1)
         hottest = F.max_pool2d(ground, MULTIPLE // CELL)  # of each block
         hottest = hottest * ramp(_HOT, (hottest - mean) / (deviation + _EVEN))
         near = F.max_pool2d(hottest, _NEAR, stride=1, padding=_NEAR // 2)
@@ -120,4 +123,5 @@ def _gaussian(count: int, deviation: Tensor, like: Tensor) -> Tensor:
     """Gaussian means along an axis of `count` blocks as a matrix, (count, count); standard deviation in blocks."""
     place = torch.arange(count, device=like.device, dtype=like.dtype)
     window = torch.exp(-0.5 * ((place[:, None] - place) / deviation) ** 2)
+    window = window * (window > _TAIL)
     return window / window.sum(dim=1, keepdim=True)

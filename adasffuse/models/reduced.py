@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adasffuse.models.bands import halved
+
 SHORTER = 384  # pixels: largest shorter side of the reduced copy
-CELL = 2  # pixels of the copy per side of a cell
+CELL = 2  # pixels of the copy per side of a cell; `halved` gives the means over cells
 MULTIPLE = 8  # pixels: height and width of the copy are multiples of it
 
 
@@ -17,8 +19,11 @@ class OnReducedCopy(nn.Module):
 
     def copy_of(self, image: Tensor) -> Tensor:
         """The reduced copy of an image, (B, 1, h, w): means over squares of pixels, padded to multiples of 8."""
-        factor = reduction(*image.shape[-2:])
-        if factor > 1:
+        height, width = image.shape[-2:]
+        factor = reduction(height, width)
+        if factor == 2:
+            image = halved(F.pad(image, (0, width % 2, 0, height % 2), mode="replicate"))
+        elif factor > 2:
             image = F.avg_pool2d(image, factor, ceil_mode=True)
         height, width = image.shape[-2:]
         return F.pad(image, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adasffuse.models.bands import doubled
+from adasffuse.models.bands import doubled, halved
 from adasffuse.models.precision import mean_and_deviation, wide
 from adasffuse.models.reduced import CELL, OnReducedCopy, gaussian_means, ramp
 
@@ -83,7 +83,7 @@ class TargetLift(OnReducedCopy):
         hot, shown = wide(hot), wide(shown)
         around, around_shown, contrast, worth = (doubled(grid) for grid in _surroundings(probability, hot, shown))
         presence = _certain(probability)
-        cells, cells_shown = (F.avg_pool2d(image, 2) for image in (hot, shown))
+        cells, cells_shown = halved(torch.cat([hot, shown], dim=1)).split(1, dim=1)
         lacking = STRENGTH * ((cells - around) - (cells_shown - around_shown))
         weight = presence * ((cells - around) / _FAINT).clamp(0, 1)
         weight, *sums = gaussian_means(_PERSON, weight, weight * lacking, weight * cells_shown)
@@ -159,7 +159,7 @@ def _surroundings(probability: Tensor, hot: Tensor, shown: Tensor) -> tuple[Tens
         infrared image; and how much it is worth to raise them, 0 .. 1: 0 where a raised target stands out less than
         before, being dark before a bright background.
     """
-    share = F.avg_pool2d(probability, 2)
+    share = halved(probability)
     others = 1 - F.max_pool2d(share, 3, stride=1, padding=1)  # weight of the surroundings, without targets' rims
     hot, shown = (F.avg_pool2d(image, _TOKEN) for image in (hot, shown))
     weight, *means = gaussian_means(_SURROUNDINGS, others, others * hot, others * shown)
