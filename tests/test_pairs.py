@@ -461,6 +461,12 @@ def test_images_in_sub_folders_as_well_are_counted(tmp_path):
     assert problem.reason.startswith(f"images in sub-folders of {tmp_path}/b are left out: {where}; give")
 
 
+def test_panels_below_results_are_no_images_left_out(tmp_path):
+    touch(tmp_path, "a/1.png", "b/1.png", "b/panels/1.png")
+    scenes, problems = find_scenes((tmp_path / "a", tmp_path / "b"))
+    assert len(scenes) == 1 and not problems
+
+
 def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path):
     touch(tmp_path, "a/1.png", "b/1.png", "b/2.png")
     os.mkfifo(tmp_path / "a/2.png")

@@ -8,6 +8,7 @@ from pathlib import Path
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.messages import first_of
 
+PANELS = "panels"  # folder below results, in which sources and result lie side by side
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "@eadir", "__macosx"}  # what is hidden (.DS_Store) is ignored as well
 
 
@@ -52,7 +53,10 @@ def kind_of_entry(path: Path) -> str:
 
 
 def count_images_below(folder: Path) -> Counter[Path]:
-    """Number of image files in each folder below, by names alone; links are followed, each folder counts once."""
+    """Number of image files in each folder below, by names alone; links are followed, each folder counts once.
+
+    Panels that fusing has written beside its results do not count.
+    """
     counts: Counter[Path] = Counter()
     seen = set()
     for place, names, files in os.walk(folder, followlinks=True):
@@ -61,7 +65,7 @@ def count_images_below(folder: Path) -> Counter[Path]:
             continue
         seen.add(identity_of(place))
         names[:] = sorted(name for name in names if not ignored(name))
-        if Path(place) != folder:
+        if Path(place) not in (folder, folder / PANELS):
             count = sum(not ignored(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
             if count:
                 counts[Path(place)] = count

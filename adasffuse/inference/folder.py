@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.images.false_colors import check_palette, in_palette
+from adasffuse.images.folders import PANELS
 from adasffuse.images.image import Image
 from adasffuse.images.levels import expanded, release_if_large
 from adasffuse.images.metadata import KEPT, lost_place, read_metadata
@@ -53,7 +54,7 @@ from adasffuse.inference.results import (
     stale_results,
 )
 from adasffuse.inference.turns import Turns
-from adasffuse.inference.work import PANELS, Work, find_work
+from adasffuse.inference.work import Work, find_work
 from adasffuse.messages import printable, told
 from adasffuse.process import release_freed_memory
 from adasffuse.registration.aligner import GRIDS, Aligner

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from adasffuse.arguments import checked
 from adasffuse.files import name_of, real_path
+from adasffuse.images.folders import PANELS
 from adasffuse.images.formats import file_of
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
@@ -15,7 +16,6 @@ from adasffuse.images.trees import Groups, scenes_of_groups
 from adasffuse.images.volumes import is_volume, stem_of
 from adasffuse.images.write import DEPTHS, suffix_of
 
-PANELS = "panels"  # folder below that of the results
 RESULT_SUFFIXES = (".png", ".tif", ".tiff")
 _VOLUME = ".nii.gz"
 
