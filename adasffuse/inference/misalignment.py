@@ -47,9 +47,8 @@ def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None
         return None
     if task.id in CROSS_MODAL:
         return notable_misalignment(*images, measure_of(task.id))
-    lumas = [luma_of(image.pixels) for image in images]
     shows = all(measure_content(image.pixels, image.valid) > 0 for image in images)
-    if shows and not same_scene(*map(thumbnail, lumas)):
+    if shows and not same_scene(*(thumbnail(luma_of(image.pixels)) for image in images)):
         return Glance(None, unlike=True)
     watch = MovementWatch(shifted=False)
     for image in images:

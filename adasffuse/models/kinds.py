@@ -92,11 +92,11 @@ class SourceKinds(nn.Module):
         added = torch.zeros_like(base)
         if self.dark is not None:
             dark = ((_BRIGHT - base) / (_BRIGHT - _DARK)).clamp(0, 1)
-            added = added + _of_each(self.dark[index], base) * _night(base) * dark
+            added = added + _of_each(self.dark[index], base) * night(base) * dark
         if self.hot is not None:
             others = torch.stack([torch.cat((base[:k], base[k + 1 :])).amax(dim=0) for k in range(len(base))])
             mean, deviation = mean_and_deviation(base)
-            least = _HOT + (_HOT_AT_NIGHT - _HOT) * _night(others)
+            least = _HOT + (_HOT_AT_NIGHT - _HOT) * night(others)
             hot = (base - mean) / (deviation + _EVEN) - least
             hotter = ((base - others) / _HOTTER).clamp(0, 1)
             added = added + _of_each(self.hot[index], base) * hot.clamp(0, 1) * hotter
@@ -123,9 +123,9 @@ def are_exposures(kinds: Kinds) -> list[bool]:
     return [set(sample) == {"exposure"} for sample in by_sample(kinds)]
 
 
-def _night(base: Tensor) -> Tensor:
+def night(images: Tensor) -> Tensor:
     """1 for images (..., h, w) of a night, 0 for those of a day, (..., 1, 1)."""
-    return ((_DAY - base.mean(dim=(-2, -1), keepdim=True)) / (_DAY - _NIGHT)).clamp(0, 1)
+    return ((_DAY - images.mean(dim=(-2, -1), keepdim=True)) / (_DAY - _NIGHT)).clamp(0, 1)
 
 
 def _of_each(values: Tensor, base: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.models.bands import halved
+from adasffuse.models.kinds import night
 from adasffuse.models.precision import mean_and_deviation, wide
 from adasffuse.models.reduced import CELL, MULTIPLE, OnReducedCopy, ramp, shorter_side
 
@@ -34,7 +35,6 @@ _COLD = (0.1, 0.25)  # luminance of the infrared image that is cold ground, and 
 _DIM = (0.4, 0.6)  # of the visible image: brighter ground may be glare, which hides the person
 _FARTHER = 1 / 8  # as `_AROUND`, of a halo
 _HIDDEN = 2e-3  # as `_OWN`, of a halo
-_NIGHT = (0.3, 0.5)  # mean luminance of the visible image: a night up to the first, no longer from the second on
 
 
 class Lacking(NamedTuple):
@@ -96,7 +96,6 @@ class LightLift(OnReducedCopy):
     def _halo(self, shown: Tensor, hot: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """`Lacking.halo` and `Lacking.farther` of copies of the fused, infrared and visible image, (B, 1, h, w)."""
         mean, deviation = mean_and_deviation(hot)
-        night = 1 - ramp(_NIGHT, seen.mean(dim=(-2, -1), keepdim=True))
         ground, cells = halved(torch.cat([hot, seen], dim=1)).split(1, dim=1)
         hottest = F.max_pool2d(ground, MULTIPLE // CELL)  # of each block
         hottest = hottest * ramp(_HOT, (hottest - mean) / (deviation + _EVEN))
@@ -107,7 +106,7 @@ class LightLift(OnReducedCopy):
         weight, farther = _gaussian_means(_FARTHER, torch.cat([others, others * lead], dim=1)).split(1, dim=1)
         blocks = torch.cat([near, (farther + _HIDDEN * lead) / (weight + _HIDDEN)], dim=1)
         near, farther = F.interpolate(blocks, scale_factor=MULTIPLE // CELL, mode="bilinear").split(1, dim=1)
-        halo = night * ramp(_HOTTER, near - ground) * (1 - ramp(_COLD, ground)) * (1 - ramp(_DIM, cells))
+        halo = night(seen) * ramp(_HOTTER, near - ground) * (1 - ramp(_COLD, ground)) * (1 - ramp(_DIM, cells))
         return halo, farther
 
 
