@@ -1195,14 +1195,44 @@ def test_a_cluster_s_rank_alone_makes_no_other_process(root, tmp_path, monkeypat
     assert (tmp_path / "run/weights.safetensors").is_file()
 
 
-@pytest.mark.parametrize("name, expected", [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
-def test_every_process_of_a_machine_takes_its_own_gpu(monkeypatch, name, expected):
-    """Without a GPU: PyTorch refuses to make 'cuda' without a number the current device."""
+@pytest.fixture
+def two_gpus(monkeypatch) -> list[torch.device]:
+    """As if PyTorch saw two GPUs; the ones that were made the current device."""
     chosen = []
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
+
+
+@pytest.mark.parametrize("name, expected", [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
+def test_every_process_of_a_machine_takes_its_own_gpu(two_gpus, monkeypatch, name, expected):
+    """Without a GPU: PyTorch refuses to make 'cuda' without a number the current device."""
+    monkeypatch.setenv("LOCAL_RANK", "1")
     with join_processes(name) as processes:
-        assert [processes.device] == chosen == [torch.device(expected)]
+        assert [processes.device] == two_gpus == [torch.device(expected)]
+
+
+@pytest.mark.parametrize(
+    "name, local, message",
+    [
+        ("cuda:1", "0", "device 'cuda:1' is one GPU, and each of 4 processes needs its own; use cuda"),
+        ("auto", "2", r"process 2 of this machine finds no GPU .* sees 2; .* \(torchrun --nproc_per_node 2\)"),
+    ],
+)
+def test_processes_that_would_share_a_gpu(two_gpus, monkeypatch, name, local, message):
+    for variable, value in {"WORLD_SIZE": "4", "RANK": local, "LOCAL_RANK": local}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with pytest.raises(ValueError, match=message), join_processes(name):
+        pass
+
+
+def test_processes_that_do_not_know_of_each_other_are_said(root, tmp_path, monkeypatch, caplog):
+    for variable in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    train(run_options(root, steps=1), tmp_path, "cpu")
+    assert "srun started 4 processes, and each trains by itself" in caplog.text

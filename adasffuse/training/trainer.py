@@ -38,7 +38,7 @@ from adasffuse.training.checkpoint import (
 from adasffuse.training.log import RunLog
 from adasffuse.training.manifest import MANIFEST, note_saved, was_saved, write_manifest
 from adasffuse.training.options import TRUTH_METRICS, LogOptions, Options, parse_options
-from adasffuse.training.processes import Processes, join_processes
+from adasffuse.training.processes import Processes, join_processes, started_apart
 from adasffuse.training.resume import Changes, changed_options
 from adasffuse.training.run import Prepare, Run
 from adasffuse.training.terms import merged
@@ -80,6 +80,9 @@ def train(
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(device))
         stop = stack.enter_context(stop_requested())
+        notice = started_apart()
+        if notice:
+            _log.warning("notice: %s", notice)
         data = MixedCrops(options.parts, options.train.seed)
         if processes.main:
             for line in notice_lines(data.notices, "about the training images"):
