@@ -47,7 +47,7 @@ from adasffuse.training.options import Options, PartOptions, parse_options
 from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.run import FusedBatch, Run
 from adasffuse.training.terms import Terms, merged
-from adasffuse.training.validation import Judged, best_score, mean_scores, validate
+from adasffuse.training.validation import ScoredPair, best_score, mean_scores, validate
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -471,15 +471,15 @@ def test_validation_scores_are_those_of_the_metrics(root):
 
 
 def test_metrics_of_parts_count_alike():
-    judged = [
-        Judged("ivf", "1", Terms(), {"VIFF": 1.0, "MI": 2.0}, {}),
-        Judged("ivf", "2", Terms(), {"VIFF": 3.0, "MI": float("nan")}, {}),
-        Judged("mff", "3", Terms(), {"VIFF": 6.0, "MI": 4.0, "PSNR_GT": 30.0}, {}),
+    scored = [
+        ScoredPair("ivf", "1", Terms(), {"VIFF": 1.0, "MI": 2.0}, {}),
+        ScoredPair("ivf", "2", Terms(), {"VIFF": 3.0, "MI": float("nan")}, {}),
+        ScoredPair("mff", "3", Terms(), {"VIFF": 6.0, "MI": 4.0, "PSNR_GT": 30.0}, {}),
     ]
     overall = {"VIFF": 4.0, "MI": 3.0, "PSNR_GT": 30.0}
     ivf, mff = {"ivf/VIFF": 2.0, "ivf/MI": 2.0}, {"mff/VIFF": 6.0, "mff/MI": 4.0, "mff/PSNR_GT": 30.0}
-    assert mean_scores(judged) == overall | ivf | mff
-    assert mean_scores(judged[:2]) == {"VIFF": 2.0, "MI": 2.0}
+    assert mean_scores(scored) == overall | ivf | mff
+    assert mean_scores(scored[:2]) == {"VIFF": 2.0, "MI": 2.0}
 
 
 def test_the_best_validation_is_kept(root, tmp_path, monkeypatch):

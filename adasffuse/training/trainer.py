@@ -262,12 +262,12 @@ def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> N
 
 def _counts(options: Options, data: MixedCrops) -> str:
     """How many pairs and sharp photographs each part trains on, and how many it holds out."""
-    told = []
+    lines = []
     for number, (label, part) in enumerate(zip(options.labels, data.parts)):
         photographs = f", sharp photographs: {len(part.sharp)}" if part.sharp else ""
         held_out = sum(other == number for other, _ in data.validation)
-        told.append(f"{label}: pairs to train on: {len(part.pairs)}{photographs}, held out: {held_out}")
-    return "; ".join(told)
+        lines.append(f"{label}: pairs to train on: {len(part.pairs)}{photographs}, held out: {held_out}")
+    return "; ".join(lines)
 
 
 def _check_best(options: Options, data: MixedCrops) -> None:
