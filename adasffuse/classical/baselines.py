@@ -59,9 +59,9 @@ def laplacian(a: ndarray, b: ndarray) -> ndarray:
 def guided_filter_fusion(a: ndarray, b: ndarray) -> ndarray:
     """GFF: base and detail layers of the sources, weighted by saliency maps refined by guided filters.
 
-    Li, Kang and Hu, IEEE Trans. Image Process. 2013, doi:10.1109/TIP.2013.2244222, with its parameters: 31x31 mean filter,
-    3x3 Laplacian, 11x11 Gaussian of sigma 5, guided filters (r 45, eps 0.3) for the base and (r 7, eps 1e-6) for the
-    detail.
+    Li, Kang and Hu, IEEE Trans. Image Process. 2013, doi:10.1109/TIP.2013.2244222, with its parameters: 31x31 mean
+    filter, 3x3 Laplacian, 11x11 Gaussian of sigma 5, guided filters (r 45, eps 0.3) for the base and (r 7, eps 1e-6)
+    for the detail.
 
     Args:
         a, b: (H, W) float luminance in [0, 1].
