@@ -401,6 +401,21 @@ def test_every_shipped_options_file_finds_its_data(train_root):
             assert 0 < len(held) < len(stems) / 2, path.name
 
 
+def test_no_two_draws_share_a_stream_of_random_numbers(root, monkeypatch):
+    """The orders and the samples of two epochs of two parts."""
+    data = MixedCrops([PartOptions("ivf", data_options(root))] * 2, seed=3)
+    seeds, draw = [], np.random.default_rng
+
+    def drawn(key: list[int]) -> np.random.Generator:
+        seeds.append(tuple(np.random.SeedSequence(key).generate_state(4)))
+        return draw(key)
+
+    monkeypatch.setattr(np.random, "default_rng", drawn)
+    for n in range(4 * len(data.parts[0])):
+        data[n]
+    assert len(set(seeds)) == len(seeds) == 4 * len(data.parts[0]) + 4
+
+
 def test_turns_of_equal_parts_alternate():
     turns = [place_of_sample(n, [Fraction(1, 3)] * 3) for n in range(7)]
     assert turns == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (0, 2)]
