@@ -382,11 +382,18 @@ def test_a_run_of_an_earlier_version_may_name_options_that_do_nothing(root, tmp_
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(root, tmp_path, torchrun):
-    """Same samples and global batch; losses agree to 1e-4, weights to a tenth of Adam's step."""
-    options = mixed_options(root, steps=2, train={"batch_size": 4}, loss={"correlation": 1.0}, log={"validate": 2})
+@pytest.mark.parametrize("alone", [0, 1])
+def test_two_processes_equal_one(root, tmp_path, torchrun, alone):
+    """Same samples and global batch; losses agree to 1e-4, weights to a tenth of Adam's step.
+
+    Args:
+        alone: steps that one process makes before two continue.
+    """
+    options = mixed_options(root, steps=2, train={"batch_size": 4}, loss={"correlation": 1.0}, log={"validate": 1})
     path = tmp_path / "run.json"
     path.write_text(json.dumps(options.to_dict()))
+    if alone:
+        train(replace(options, train=replace(options.train, steps=alone)), tmp_path / "two", "cpu")
     assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path / "one"), "--device", "cpu"]) == 0
     done = torchrun(PROGRAM, "--opt", path, "--out_dir", tmp_path / "two", "--device", "cpu")
     assert done.returncode == 0, done.stderr
