@@ -132,7 +132,7 @@ def train(
                     log.training(run.step, means, run.optimizer.param_groups[0]["lr"])
             if log is not None and _due(run, options.log.panel):
                 log.image(run.step, "A, B, fused", _batch_panel(run, batch))
-            if data.validation and (_due(run, options.log.validate) or (ending and options.log.validate)):
+            if data.validation and options.log.validate and (ending or _due(run, options.log.validate)):
                 _validate(run, data, log, folder)
             if stopping or ending or _due(run, options.log.checkpoint):
                 _save(run, folder)
@@ -283,9 +283,11 @@ def _check_best(options: Options, data: MixedCrops) -> None:
 def _save_averaged(run: Run, path: Path, **record) -> None:
     """Write the averaged weights; the record names the weights they derive from, whose licence may extend to them."""
     record = {"steps": run.step, "seed": run.options.train.seed, "run": run.options.name, **record}
+    if run.options.train.init:
+        record["init"] = Path(run.options.train.init).name
     teachers = sorted({Path(part.teacher).name for part in run.options.parts if part.teacher})
-    record |= {"init": Path(run.options.train.init).name} if run.options.train.init else {}
-    record |= {"teachers": teachers} if teachers else {}
+    if teachers:
+        record["teachers"] = teachers
     try:
         save_weights(path, run.average.module.state_dict(), run.options.model, run.options.task, **record)
     except (SafetensorError, OSError) as error:
