@@ -144,7 +144,6 @@ def test_a_run_learns_and_leaves_what_it_promises(root, tmp_path):
     folder = tmp_path / "run"
     assert weights == folder / "weights.safetensors"
     assert sorted(p.name for p in folder.glob("*")) == [
-        "best.pt",
         "best.safetensors",
         "lock",
         "log",
@@ -495,14 +494,15 @@ def test_the_best_validation_is_kept(root, tmp_path, monkeypatch):
     options = run_options(root, steps=3, log={"validate": 1})
     train(options, tmp_path, "cpu")
     folder = tmp_path / "run"
-    best = torch.load(folder / "best.pt", weights_only=True)
-    assert best["step"] == 2 and best["best"] == {"name": "VIFF+Qabf+SSIM", "score": 3.0, "step": 2}
+    best = read_record(folder / "best.safetensors")
+    assert best["steps"] == 2 and best["score"] == {"name": "VIFF+Qabf+SSIM", "score": 3.0, "step": 2}
+    expected = load_file(train(run_options(root, steps=2), tmp_path / "two", "cpu"))
     weights = load_file(folder / "best.safetensors")
-    assert all(torch.equal(value, best["average"][f"module.{name}"]) for name, value in weights.items())
+    assert all(torch.equal(value, expected[name]) for name, value in weights.items())
     train(replace(options, train=replace(options.train, steps=4)), tmp_path, "cpu")  # NaN is never best
-    assert torch.load(folder / "best.pt", weights_only=True)["step"] == 2
+    assert read_record(folder / "best.safetensors")["steps"] == 2
     train(replace(options, train=replace(options.train, steps=5)), tmp_path, "cpu")
-    assert torch.load(folder / "best.pt", weights_only=True)["step"] == 5
+    assert read_record(folder / "best.safetensors")["steps"] == 5
 
 
 def test_held_out_photographs_are_scored_against_their_truth(tmp_path):
@@ -511,7 +511,7 @@ def test_held_out_photographs_are_scored_against_their_truth(tmp_path):
     data = {"datasets": [], "sharp_folder": "sharp", "sharp_share": 1.0, "validation": ["b"]}
     options = run_options(tmp_path, 1, task="mff", data=data, log={"validate": 1, "best": "PSNR_GT"})
     train(options, tmp_path, "cpu")
-    best = torch.load(tmp_path / "run/best.pt", weights_only=True)["best"]
+    best = read_record(tmp_path / "run/best.safetensors")["score"]
     assert scalars(tmp_path / "run", "validation/PSNR_GT") == [pytest.approx(best["score"])] and best["score"] > 10
     unknown = replace(options.parts[0].data, sharp_share=0.0, exposures=1.0, exposures_truth=False)
     unknown = replace(options, parts=(replace(options.parts[0], task="mef", data=unknown),))

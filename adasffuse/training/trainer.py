@@ -33,7 +33,6 @@ from adasffuse.training.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
     unusable,
-    write_state,
 )
 from adasffuse.training.log import RunLog
 from adasffuse.training.manifest import MANIFEST, note_saved, was_saved, write_manifest
@@ -247,7 +246,7 @@ def _save(run: Run, folder: Path) -> None:
 
 
 def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> None:
-    """Score and log the held-out pairs; save state and weights if the score is the best so far."""
+    """Score and log the held-out pairs; save the averaged weights if the score is the best so far."""
     means, panel = validate(run, data.validation)
     better = run.is_best(best_score(means, run.options.log.best))
     if log is None:
@@ -257,7 +256,6 @@ def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> N
         log.image(run.step, "validation", panel)
     if better:
         _save_averaged(run, folder / "best.safetensors", score=run.best)
-        write_state(folder / "best.pt", run.state())
 
 
 def _counts(options: Options, data: MixedCrops) -> str:
