@@ -66,7 +66,7 @@ def check_arguments(function: Callable[..., Any], values: Mapping[str, Any], nam
 
 
 def check_batches(name: str, batches: Sequence[Any], wanted: str, least: int) -> None:
-    """Raise ValueError unless there are `least` or more floating-point tensors (B, 1, H, W) of one shape.
+    """Raise ValueError unless there are `least` or more floating-point tensors (B, 1, H, W) of one shape, not empty.
 
     Args:
         name: name of the function or network, for the error.
@@ -80,6 +80,8 @@ def check_batches(name: str, batches: Sequence[Any], wanted: str, least: int) ->
     shapes = [tuple(batch.shape) for batch in batches]
     if len(shapes) < least or len(set(shapes)) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 1:
         raise ValueError(f"{name} needs {wanted} (B, 1, H, W) of one shape, got {shapes}")
+    if 0 in shapes[0]:
+        raise ValueError(f"{name} needs at least one sample of at least one pixel, got {shapes[0]}")
 
 
 @functools.cache

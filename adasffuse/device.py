@@ -52,4 +52,4 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 def _cpu_multiplies_bfloat16() -> bool:
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private functions, which may be missing
-    return any(getattr(torch.cpu, name, bool)() for name in checks)
+    return any(getattr(torch.cpu, name)() for name in checks if hasattr(torch.cpu, name))

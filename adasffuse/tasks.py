@@ -50,7 +50,7 @@ class Task:
 
     def kinds_of(self, count: int) -> tuple[str, ...]:
         """Kind of each of `count` sources."""
-        return (*self.kinds, *[self.kinds[-1]] * count)[:count]
+        return tuple(self.kinds[min(k, len(self.kinds) - 1)] for k in range(count))
 
 
 _ALL = (
@@ -127,7 +127,7 @@ def find_task(name: str) -> Task:
         ValueError: no task has that name.
     """
     stem = name.replace("\\", "/").split("/")[0].replace("-", "_").split("_")[0].lower()
-    task = TASKS.get({"vif": "ivf"}.get(stem, stem))
+    task = TASKS.get("ivf" if stem == "vif" else stem)
     if task is None:
         known = ", ".join(TASKS)
         raise ValueError(f"unknown task {name!r}; use one of {known}, or the name of a data set, such as IVF_MSRS")

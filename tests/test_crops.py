@@ -14,7 +14,7 @@ from tiny import texture, write_ivf
 from adasffuse.data.crops import StepSampler, TrainingCrops, load_pairs, load_sharp, random_crop
 from adasffuse.data.heldout import centre
 from adasffuse.data.luma import LumaCache
-from adasffuse.data.mixture import MixedCrops, turn
+from adasffuse.data.mixture import MixedCrops, place_of_sample
 from adasffuse.data.options import DataOptions
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.pairs import find_scenes
@@ -401,8 +401,23 @@ def test_every_shipped_options_file_finds_its_data(train_root):
             assert 0 < len(held) < len(stems) / 2, path.name
 
 
+def test_no_two_draws_share_a_stream_of_random_numbers(root, monkeypatch):
+    """The orders and the samples of two epochs of two parts."""
+    data = MixedCrops([PartOptions("ivf", data_options(root))] * 2, seed=3)
+    seeds, draw = [], np.random.default_rng
+
+    def drawn(key: list[int]) -> np.random.Generator:
+        seeds.append(tuple(np.random.SeedSequence(key).generate_state(4)))
+        return draw(key)
+
+    monkeypatch.setattr(np.random, "default_rng", drawn)
+    for n in range(4 * len(data.parts[0])):
+        data[n]
+    assert len(set(seeds)) == len(seeds) == 4 * len(data.parts[0]) + 4
+
+
 def test_turns_of_equal_parts_alternate():
-    turns = [turn(n, [Fraction(1, 3)] * 3) for n in range(7)]
+    turns = [place_of_sample(n, [Fraction(1, 3)] * 3) for n in range(7)]
     assert turns == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (0, 2)]
 
 
@@ -414,7 +429,7 @@ def test_turns_keep_the_shares(weights):
     for batch in range(20):
         before = list(counts)
         for n in range(16 * batch, 16 * batch + 16):
-            part, own = turn(n, shares)
+            part, own = place_of_sample(n, shares)
             assert own == counts[part]
             counts[part] += 1
         assert all(abs(now - then - 16 * share) < 2 for now, then, share in zip(counts, before, shares))

@@ -15,6 +15,7 @@ from adasffuse.losses.fusion import (
     hot_over_visible,
 )
 from adasffuse.losses.metrics import (
+    SMALLEST,
     correlation,
     differences_kept,
     edge_preservation,
@@ -154,6 +155,16 @@ def test_a_truth_of_another_shape_is_refused(name, shape):
     fused = random_images(2)
     with pytest.raises(ValueError, match=r"truth and still like the result, \(B, 1, H, W\) of one shape, got \[\(2"):
         fusion_loss(fused, [fused, fused], LossOptions(steady=1), **{name: torch.rand(shape)})
+
+
+@pytest.mark.parametrize("term, least", SMALLEST.items())
+def test_the_smallest_images_of_a_term(term, least):
+    options = LossOptions(**{term: 1.0})
+    images = torch.rand(3, 1, 1, least, least + 9)
+    assert fusion_loss(images[0], images[1:], options)[term].isfinite()
+    message = f"loss.{term} needs height and width of at least {least} pixels, got {least - 1}"
+    with pytest.raises(ValueError, match=message):
+        fusion_loss(images[0][..., 1:, :], images[1:, ..., 1:, :], options)
 
 
 def test_unknown_truth_leaves_no_nan_in_the_gradient():

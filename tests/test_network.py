@@ -25,6 +25,8 @@ VARIANTS = [
     {"patch": 2},
     {"patch": 2, "exposure": True, "residual": False},
 ]
+PARTS = ("exposure", "contrast", "dark", "hot", "unshaded", "lights")
+RELEASED = {"patch": 2, "kinds": KINDS, **dict.fromkeys(PARTS, True)}  # what the released networks have
 
 
 def sources(height: int, width: int, batch: int = 1, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -353,6 +355,12 @@ def test_wrong_shapes(a, b):
         network()(torch.rand(a), torch.rand(b))
 
 
+@pytest.mark.parametrize("shape", [(0, 1, 4, 4), (1, 1, 0, 4), (1, 1, 4, 0)])
+def test_images_without_pixels(shape):
+    with pytest.raises(ValueError, match=r"AdaSFFuse needs at least one sample of at least one pixel, got \("):
+        network()(torch.rand(shape), torch.rand(shape))
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -490,10 +498,18 @@ def test_another_default_precision_changes_nothing():
 
 
 def test_export_agrees_and_leaves_the_network_as_it_was():
-    model, images = network(patch=2, exposure=True), stack(2, 24, 40)
-    expected = model(*images).detach()
-    exported = torch.export.export(model, tuple(images))
-    torch.testing.assert_close(exported.module()(*images), expected, atol=1e-5, rtol=0)
+    model, images, kinds = network(**RELEASED), stack(2, 24, 40), {"kinds": ("infrared", "visible")}
+    expected = model(*images, **kinds).detach()
+    exported = torch.export.export(model, tuple(images), kinds)
+    torch.testing.assert_close(exported.module()(*images, **kinds), expected, atol=1e-5, rtol=0)
     with pytest.raises(Exception, match="two or more luminance batches"):
         torch.export.export(model, (images[0], images[1][..., 1:]))
-    assert torch.equal(model(*images), expected)
+    assert torch.equal(model(*images, **kinds), expected)
+
+
+def test_the_network_is_one_graph_for_the_compiler():
+    model, images, kinds = network(**RELEASED), stack(2, 24, 40), ("infrared", "visible")
+    with torch.no_grad():
+        model.kinds.log_gain[:2, -1] = -20.0  # no residual, as in the released weights for this task
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(*images, kinds=kinds), model(*images, kinds=kinds), atol=1e-5, rtol=0)

@@ -151,6 +151,13 @@ def test_recipes_for_all_tasks_differ_in_size_alone():
     assert [recipe.size for recipe in recipes] == ["tiny", "small", "base"]
 
 
+def test_the_ablation_s_reference_has_as_many_parameters_as_its_page_says():
+    root = Path(__file__).parents[1]
+    network = AdaSFFuse(load_options(root / "options/ablation_small.json").model)
+    thousands = round(sum(p.numel() for p in network.parameters()) / 1000)
+    assert f"| reference | the options file itself | {thousands} k |" in (root / "docs/ablation.md").read_text()
+
+
 def test_cards_of_released_weights_hold_options_that_parse():
     cards = sorted((Path(__file__).parents[1] / "adasffuse/weights").glob("*.json"))
     assert len(cards) >= 3

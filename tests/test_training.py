@@ -47,7 +47,7 @@ from adasffuse.training.options import Options, PartOptions, parse_options
 from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.run import FusedBatch, Run
 from adasffuse.training.terms import Terms, merged
-from adasffuse.training.validation import Judged, best_score, mean_scores, validate
+from adasffuse.training.validation import ScoredPair, best_score, mean_scores, validate
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -144,7 +144,6 @@ def test_a_run_learns_and_leaves_what_it_promises(root, tmp_path):
     folder = tmp_path / "run"
     assert weights == folder / "weights.safetensors"
     assert sorted(p.name for p in folder.glob("*")) == [
-        "best.pt",
         "best.safetensors",
         "lock",
         "log",
@@ -382,11 +381,18 @@ def test_a_run_of_an_earlier_version_may_name_options_that_do_nothing(root, tmp_
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(root, tmp_path, torchrun):
-    """Same samples and global batch; losses agree to 1e-4, weights to a tenth of Adam's step."""
-    options = mixed_options(root, steps=2, train={"batch_size": 4}, loss={"correlation": 1.0}, log={"validate": 2})
+@pytest.mark.parametrize("alone", [0, 1])
+def test_two_processes_equal_one(root, tmp_path, torchrun, alone):
+    """Same samples and global batch; losses agree to 1e-4, weights to a tenth of Adam's step.
+
+    Args:
+        alone: steps that one process makes before two continue.
+    """
+    options = mixed_options(root, steps=2, train={"batch_size": 4}, loss={"correlation": 1.0}, log={"validate": 1})
     path = tmp_path / "run.json"
     path.write_text(json.dumps(options.to_dict()))
+    if alone:
+        train(replace(options, train=replace(options.train, steps=alone)), tmp_path / "two", "cpu")
     assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path / "one"), "--device", "cpu"]) == 0
     done = torchrun(PROGRAM, "--opt", path, "--out_dir", tmp_path / "two", "--device", "cpu")
     assert done.returncode == 0, done.stderr
@@ -471,15 +477,15 @@ def test_validation_scores_are_those_of_the_metrics(root):
 
 
 def test_metrics_of_parts_count_alike():
-    judged = [
-        Judged("ivf", "1", Terms(), {"VIFF": 1.0, "MI": 2.0}, {}),
-        Judged("ivf", "2", Terms(), {"VIFF": 3.0, "MI": float("nan")}, {}),
-        Judged("mff", "3", Terms(), {"VIFF": 6.0, "MI": 4.0, "PSNR_GT": 30.0}, {}),
+    scored = [
+        ScoredPair("ivf", "1", Terms(), {"VIFF": 1.0, "MI": 2.0}, {}),
+        ScoredPair("ivf", "2", Terms(), {"VIFF": 3.0, "MI": float("nan")}, {}),
+        ScoredPair("mff", "3", Terms(), {"VIFF": 6.0, "MI": 4.0, "PSNR_GT": 30.0}, {}),
     ]
     overall = {"VIFF": 4.0, "MI": 3.0, "PSNR_GT": 30.0}
     ivf, mff = {"ivf/VIFF": 2.0, "ivf/MI": 2.0}, {"mff/VIFF": 6.0, "mff/MI": 4.0, "mff/PSNR_GT": 30.0}
-    assert mean_scores(judged) == overall | ivf | mff
-    assert mean_scores(judged[:2]) == {"VIFF": 2.0, "MI": 2.0}
+    assert mean_scores(scored) == overall | ivf | mff
+    assert mean_scores(scored[:2]) == {"VIFF": 2.0, "MI": 2.0}
 
 
 def test_the_best_validation_is_kept(root, tmp_path, monkeypatch):
@@ -488,14 +494,15 @@ def test_the_best_validation_is_kept(root, tmp_path, monkeypatch):
     options = run_options(root, steps=3, log={"validate": 1})
     train(options, tmp_path, "cpu")
     folder = tmp_path / "run"
-    best = torch.load(folder / "best.pt", weights_only=True)
-    assert best["step"] == 2 and best["best"] == {"name": "VIFF+Qabf+SSIM", "score": 3.0, "step": 2}
+    best = read_record(folder / "best.safetensors")
+    assert best["steps"] == 2 and best["score"] == {"name": "VIFF+Qabf+SSIM", "score": 3.0, "step": 2}
+    expected = load_file(train(run_options(root, steps=2), tmp_path / "two", "cpu"))
     weights = load_file(folder / "best.safetensors")
-    assert all(torch.equal(value, best["average"][f"module.{name}"]) for name, value in weights.items())
+    assert all(torch.equal(value, expected[name]) for name, value in weights.items())
     train(replace(options, train=replace(options.train, steps=4)), tmp_path, "cpu")  # NaN is never best
-    assert torch.load(folder / "best.pt", weights_only=True)["step"] == 2
+    assert read_record(folder / "best.safetensors")["steps"] == 2
     train(replace(options, train=replace(options.train, steps=5)), tmp_path, "cpu")
-    assert torch.load(folder / "best.pt", weights_only=True)["step"] == 5
+    assert read_record(folder / "best.safetensors")["steps"] == 5
 
 
 def test_held_out_photographs_are_scored_against_their_truth(tmp_path):
@@ -504,7 +511,7 @@ def test_held_out_photographs_are_scored_against_their_truth(tmp_path):
     data = {"datasets": [], "sharp_folder": "sharp", "sharp_share": 1.0, "validation": ["b"]}
     options = run_options(tmp_path, 1, task="mff", data=data, log={"validate": 1, "best": "PSNR_GT"})
     train(options, tmp_path, "cpu")
-    best = torch.load(tmp_path / "run/best.pt", weights_only=True)["best"]
+    best = read_record(tmp_path / "run/best.safetensors")["score"]
     assert scalars(tmp_path / "run", "validation/PSNR_GT") == [pytest.approx(best["score"])] and best["score"] > 10
     unknown = replace(options.parts[0].data, sharp_share=0.0, exposures=1.0, exposures_truth=False)
     unknown = replace(options, parts=(replace(options.parts[0], task="mef", data=unknown),))
@@ -1195,14 +1202,44 @@ def test_a_cluster_s_rank_alone_makes_no_other_process(root, tmp_path, monkeypat
     assert (tmp_path / "run/weights.safetensors").is_file()
 
 
-@pytest.mark.parametrize("name, expected", [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
-def test_every_process_of_a_machine_takes_its_own_gpu(monkeypatch, name, expected):
-    """Without a GPU: PyTorch refuses to make 'cuda' without a number the current device."""
+@pytest.fixture
+def two_gpus(monkeypatch) -> list[torch.device]:
+    """As if PyTorch saw two GPUs; the ones that were made the current device."""
     chosen = []
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    return chosen
+
+
+@pytest.mark.parametrize("name, expected", [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
+def test_every_process_of_a_machine_takes_its_own_gpu(two_gpus, monkeypatch, name, expected):
+    """Without a GPU: PyTorch refuses to make 'cuda' without a number the current device."""
+    monkeypatch.setenv("LOCAL_RANK", "1")
     with join_processes(name) as processes:
-        assert [processes.device] == chosen == [torch.device(expected)]
+        assert [processes.device] == two_gpus == [torch.device(expected)]
+
+
+@pytest.mark.parametrize(
+    "name, local, message",
+    [
+        ("cuda:1", "0", "device 'cuda:1' is one GPU, and each of 4 processes needs its own; use cuda"),
+        ("auto", "2", r"process 2 of this machine finds no GPU .* sees 2; .* \(torchrun --nproc_per_node 2\)"),
+    ],
+)
+def test_processes_that_would_share_a_gpu(two_gpus, monkeypatch, name, local, message):
+    for variable, value in {"WORLD_SIZE": "4", "RANK": local, "LOCAL_RANK": local}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with pytest.raises(ValueError, match=message), join_processes(name):
+        pass
+
+
+def test_processes_that_do_not_know_of_each_other_are_said(root, tmp_path, monkeypatch, caplog):
+    for variable in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    train(run_options(root, steps=1), tmp_path, "cpu")
+    assert "srun started 4 processes, and each trains by itself" in caplog.text

@@ -36,7 +36,7 @@ def maximum(a: ndarray, b: ndarray) -> ndarray:
 def laplacian(a: ndarray, b: ndarray) -> ndarray:
     """Laplacian pyramid of 4 levels: the detail of larger absolute value (A's if equal), the mean of the bases.
 
-    Burt and Adelson, IEEE Trans. Commun. 1983, 10.1109/TCOM.1983.1095851, with OpenCV's 5-tap pyramid.
+    Burt and Adelson, IEEE Trans. Commun. 1983, doi:10.1109/TCOM.1983.1095851, with OpenCV's 5-tap pyramid.
 
     Args:
         a, b: (H, W) float luminance in [0, 1].
@@ -59,9 +59,9 @@ def laplacian(a: ndarray, b: ndarray) -> ndarray:
 def guided_filter_fusion(a: ndarray, b: ndarray) -> ndarray:
     """GFF: base and detail layers of the sources, weighted by saliency maps refined by guided filters.
 
-    Li, Kang and Hu, IEEE Trans. Image Process. 2013, 10.1109/TIP.2013.2244222, with its parameters: 31x31 mean filter,
-    3x3 Laplacian, 11x11 Gaussian of sigma 5, guided filters (r 45, eps 0.3) for the base and (r 7, eps 1e-6) for the
-    detail.
+    Li, Kang and Hu, IEEE Trans. Image Process. 2013, doi:10.1109/TIP.2013.2244222, with its parameters: 31x31 mean
+    filter, 3x3 Laplacian, 11x11 Gaussian of sigma 5, guided filters (r 45, eps 0.3) for the base and (r 7, eps 1e-6)
+    for the detail.
 
     Args:
         a, b: (H, W) float luminance in [0, 1].
@@ -85,7 +85,7 @@ def guided_filter_fusion(a: ndarray, b: ndarray) -> ndarray:
 def mertens(a: ndarray, b: ndarray) -> ndarray:
     """Exposure fusion: a pyramid blend weighted by contrast and well-exposedness, as OpenCV implements it.
 
-    Mertens, Kautz and Van Reeth, Computer Graphics Forum 28(1), 2009, 10.1111/j.1467-8659.2008.01171.x, with the
+    Mertens, Kautz and Van Reeth, Computer Graphics Forum 28(1), 2009, doi:10.1111/j.1467-8659.2008.01171.x, with the
     paper's exponents of 1; gray images have no saturation.
 
     Args:

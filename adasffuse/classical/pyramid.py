@@ -1,6 +1,6 @@
-"""Blending of Gaussian and Laplacian pyramids (Burt and Adelson, IEEE Trans. Communications 1983).
+"""Blending of Laplacian pyramids of images by Gaussian pyramids of weights; images are (..., H, W) tensors.
 
-doi:10.1109/TCOM.1983.1095851.  Images are (..., H, W) tensors.
+Burt and Adelson, ACM Trans. Graphics 1983, doi:10.1145/245.247.
 """
 
 import torch

@@ -40,9 +40,9 @@ _ROOT = "the folder that holds the data sets is data.root_path, or --root_path"
 class TrainingCrops(Dataset):
     """Endless training samples, numbered 0, 1, 2, ...: sample n is the same in every process and worker.
 
-    An epoch visits every training pair once in an order keyed on (seed, epoch); crop, flips and quarter turns are
-    keyed on (seed, epoch, pair).  With photographs, a share of the samples is made from one of them instead; without
-    pairs, an epoch has as many samples as there are photographs.
+    An epoch visits every training pair once in an order keyed on (seed, part, epoch); crop, flips and quarter turns are
+    keyed on (seed, part, epoch, pair).  With photographs, a share of the samples is made from one of them instead;
+    without pairs, an epoch has as many samples as there are photographs.
 
     A sample is a dict with 'name' and float32 tensors (1, crop, crop) in [0, 1]:
         a, b: the sources.
@@ -68,9 +68,8 @@ class TrainingCrops(Dataset):
         allowed: tuple[str, ...] = JITTER_KINDS,
         passing: bool = False,
     ) -> None:
-        self.options, self.seed, self.allowed = options, seed, allowed
+        self.options, self.key, self.allowed = options, (seed, part), allowed
         self.passing = passing or options.passing > 0
-        self.stream = (part,) if part else ()  # end of every random key, so that the parts of a run are independent
         self.share = options.sharp_share or options.exposures  # share of samples made from photographs
         cache = LumaCache(options.cache_mb)
         self.notices: list[str] = []  # about images that are used, but perhaps not as intended
@@ -92,10 +91,12 @@ class TrainingCrops(Dataset):
     def __getitem__(self, n: int) -> dict[str, Tensor | str]:
         epoch, position = divmod(n, len(self))
         if self._order[0] != epoch:
-            order = np.random.default_rng([self.seed, epoch, *self.stream]).permutation(len(self))
+            order = np.random.default_rng([*self.key, epoch]).permutation(len(self))
             self._order = epoch, order
         index = int(self._order[1][position])
-        rng = np.random.default_rng([self.seed, epoch, index, *self.stream])
+        rng = np.random.default_rng(
+            [*self.key, epoch, index + 1]
+        )  # NumPy takes a key that ends in 0 for one without it
         if self.sharp and rng.random() < self.share:
             photo = self.sharp[rng.integers(len(self.sharp))]
             name, (a, b, truth) = photo.name, self._made(photo.images()[0], rng)

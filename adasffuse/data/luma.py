@@ -50,9 +50,10 @@ class LumaCache:
     ) -> LumaFiles:
         """Files of one scene, with the decoded images if they fit."""
         size = sum(image.nbytes for image in images)
-        fits = size <= self.free
-        self.free -= size if fits else 0
-        return LumaFiles(name, paths, images if fits else None, tuple(readings))
+        if size > self.free:
+            return LumaFiles(name, paths, None, tuple(readings))
+        self.free -= size
+        return LumaFiles(name, paths, images, tuple(readings))
 
 
 def decode(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> tuple[np.ndarray, ...]:

@@ -24,7 +24,7 @@ class Part(Protocol):
 class MixedCrops(Dataset):
     """Endless training samples of all parts, numbered 0, 1, 2, ...: sample n is the same in every process and worker.
 
-    A sample is one of `TrainingCrops` with 'part', the number of its part, which is chosen by `turn`.
+    A sample is one of `TrainingCrops` with 'part', the number of its part, which is chosen by `place_of_sample`.
     Attributes:
         validation: the held-out pairs of all parts, each with the number of its part.
         notices: about images that are used, but perhaps not as intended.
@@ -48,11 +48,11 @@ class MixedCrops(Dataset):
         self.shares = [Fraction(part.weight) / total for part in parts]
 
     def __getitem__(self, n: int) -> dict[str, Tensor | str | int]:
-        part, k = turn(n, self.shares)
+        part, k = place_of_sample(n, self.shares)
         return {**self.parts[part][k], "part": part}
 
 
-def turn(n: int, shares: Sequence[Fraction]) -> tuple[int, int]:
+def place_of_sample(n: int, shares: Sequence[Fraction]) -> tuple[int, int]:
     """The part that gives sample n of the run, and the number of the sample within that part, both from 0.
 
     Sample k of a part with share s is due at (k + 1/2) / s, and samples come in the order of these times (Webster's

@@ -30,7 +30,7 @@ class DataOptions:
     passing: float = bounded(0.0, 0, 1)  # share of pairs in which a hot object passes, for loss.steady
     zoom: float = bounded(1.0, 1, 4)  # largest random enlargement of pairs, as by cameras of higher resolution
     jitter: float = bounded(0.0, 0, 0.5)  # random gain, gamma and offset, as the task allows, the same for all images
-    cache_mb: float = bounded(4096.0, 0, 1e7)  # megabytes of decoded images kept per part; others are decoded each time
+    cache_mb: float = bounded(4096.0, 0, 1e7)  # megabytes of decoded images that each process keeps per part
     validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training, for validation
     crop: int = bounded(128, 16, 4096)  # pixels per side of a training crop
     workers: int = bounded(0, 0, 256)  # loader processes per rank, at most one per core; the largest of all parts

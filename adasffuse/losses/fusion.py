@@ -16,6 +16,7 @@ from adasffuse.arguments import check_batches, checked
 from adasffuse.classical.exposure import exposure_fusion
 from adasffuse.losses.metrics import (
     FLAT,
+    SMALLEST,
     differences_kept,
     edge_preservation,
     exposure_structure,
@@ -94,6 +95,12 @@ class LossOptions:
         """The paper's recipe for a task."""
         return cls(*task.loss_weights, target=task.target, ssim_share=task.ssim_share)
 
+    def check_side(self, name: str, pixels: int) -> None:
+        """Raise ValueError if images with `pixels` per side are too small for a term; the error calls them `name`."""
+        for term, smallest in SMALLEST.items():
+            if getattr(self, term) and pixels < smallest:
+                raise ValueError(f"loss.{term} needs {name} of at least {smallest} pixels, got {pixels}")
+
 
 @checked
 def fusion_loss(
@@ -112,11 +119,13 @@ def fusion_loss(
             the target, the largest gradient and all sources.
         still: for the term 'steady', the result without the passing object; NaN where the term does not apply.
     Raises:
-        ValueError: other shapes than these, no floating-point numbers, or an argument of a wrong type.
+        ValueError: other shapes than these, no floating-point numbers, images too small for a term, or an argument of
+            a wrong type.
     """
     check_batches("fusion_loss", (fused, *sources), "a result and two or more sources", least=3)
     given = [image for image in (truth, still) if image is not None]
     check_batches("fusion_loss", (fused, *given), "truth and still like the result,", least=1)
+    options.check_side("height and width", min(fused.shape[-2:]))
     sources = torch.stack(tuple(sources))
     target = TARGETS[options.target](sources)
     sobels = [sobel(source) for source in sources]  # each (B, 2, H, W)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SMALLEST = {"vif": 41, "exposure": 44}  # least pixels per side for the scales of these loss terms
+SMALLEST = {"vif": 41, "exposure": 44, "edges": 3, "spurious": 2}  # least pixels per side that these loss terms need
 HOT = 0.06  # contrast to its surroundings at which an object in an infrared image is a target
 FLAT = 1e-6  # mean gradients up to this are rounding noise of flat images
 

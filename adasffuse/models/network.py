@@ -202,10 +202,12 @@ class AdaSFFuse(nn.Module):
         return bool(self.options.kinds and kinds)
 
     def has_residual(self, kinds: Kinds, count: int) -> bool:
-        """Whether the decoder's image is added for `count` sources of these kinds."""
+        """Whether the decoder's image is added for `count` sources of these kinds: unless their factor is nothing."""
         if self.decode is None:
             return False
-        return self.training or not self.uses(kinds) or self.kinds.has_residual(kinds, count)
+        if self.training or torch.compiler.is_compiling() or not self.uses(kinds):  # a graph may not read parameters
+            return True
+        return self.kinds.has_residual(kinds, count)
 
     def parted(self, maps: Sequence[Tensor], kinds: Kinds, count: int) -> tuple[Tensor | None, Sequence[Tensor]]:
         """The decoder's image, None where none is added, and the head's maps: the `weight_maps` of `count` sources."""

@@ -13,7 +13,6 @@ terms are real and odd ones imaginary: H is Hermitian, so a real image stays rea
 
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
 from torch import Tensor, nn
 
 POOL = 4  # pixels per side that are averaged before the transform
@@ -101,5 +100,15 @@ def _mirror(x: Tensor, before: int, total: int, dim: int) -> Tensor:
 
 
 def _fast_length(n: int) -> int:
-    """Smallest even length >= n whose only prime factors are 2, 3 and 5."""
-    return 2 * next_fast_len(-(-n // 2), real=True)
+    """Smallest even length >= n whose only prime factors are 2, 3 and 5; not by SciPy, which stops `torch.compile`."""
+    length = n + n % 2
+    while not _is_product_of_2_3_5(length):
+        length += 2
+    return length
+
+
+def _is_product_of_2_3_5(n: int) -> bool:
+    for prime in (2, 3, 5):
+        while n % prime == 0:
+            n //= prime
+    return n == 1

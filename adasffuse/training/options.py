@@ -15,7 +15,6 @@ from typing import Any
 from adasffuse.arguments import checked
 from adasffuse.data.options import DataOptions
 from adasffuse.losses.fusion import LossOptions
-from adasffuse.losses.metrics import SMALLEST
 from adasffuse.models import SIZES, ModelOptions
 from adasffuse.options import bounded, build, check_bounds, check_names, load_json, shown
 from adasffuse.tasks import GENERAL, TASKS, Task, find_task
@@ -102,9 +101,7 @@ class PartOptions:
     def __post_init__(self) -> None:
         check_bounds(self, "")
         self._check_task()
-        for term, smallest in SMALLEST.items():
-            if getattr(self.loss, term) and self.data.crop < smallest:
-                raise ValueError(f"loss.{term} needs data.crop of at least {smallest} pixels, got {self.data.crop}")
+        self.loss.check_side("data.crop", self.data.crop)
         if self.loss.steady and not self.data.passing:
             raise ValueError(
                 f"loss.steady {self.loss.steady} needs pairs with a passing object: set data.passing above 0"

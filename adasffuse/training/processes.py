@@ -72,14 +72,12 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         device: 'auto' (a GPU per process where there is one, else the CPU), 'cuda' (a GPU per process), or a torch
             device.
     Raises:
-        ValueError: no such device here.
+        ValueError: no such device here, or fewer GPUs than processes.
     """
-    world = world_size()
-    rank, local = process_rank(), int(os.environ.get("LOCAL_RANK", 0))
+    world, rank = world_size(), process_rank()
     chosen = pick_device(device)
-    if chosen.type == "cuda" and chosen.index is None:
-        chosen = torch.device(f"cuda:{local % torch.cuda.device_count()}")
     if chosen.type == "cuda":
+        chosen = _own_gpu(chosen, world)
         torch.cuda.set_device(chosen)
     if world == 1:
         yield Processes(rank, world, chosen)
@@ -89,6 +87,39 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives restarts
     yield Processes(rank, world, chosen, dist.PrefixStore(f"attempt_{attempt}", store))
     dist.destroy_process_group()  # not after a failure, when processes could wait for each other
+
+
+def _own_gpu(chosen: torch.device, world: int) -> torch.device:
+    """The GPU of this process; of 'cuda' that with the process's number on this machine.
+
+    Raises:
+        ValueError: several processes would share a GPU, which NCCL refuses with a message of its own.
+    """
+    local, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if chosen.index is not None:
+        if world > 1:
+            raise ValueError(
+                f"device {str(chosen)!r} is one GPU, and each of {world} processes needs its own; use cuda"
+            )
+        return chosen
+    if local >= count > 1:
+        raise ValueError(
+            f"process {local} of this machine finds no GPU of its own: PyTorch sees {count}; start no more processes "
+            f"than GPUs (torchrun --nproc_per_node {count})"
+        )
+    return torch.device(f"cuda:{local % count}")  # clusters may show each process one GPU, its own
+
+
+def started_apart() -> str:
+    """A notice if srun or mpirun started several processes that do not know of each other; else ''."""
+    for launcher, variable in (("srun", "SLURM_STEP_NUM_TASKS"), ("mpirun", "OMPI_COMM_WORLD_SIZE")):
+        count = os.environ.get(variable, "1")
+        if world_size() == 1 and count != "1":
+            return (
+                f"{launcher} started {count} processes, and each trains by itself; to train together, let it start "
+                "torchrun, once per machine (docs/training.md)"
+            )
+    return ""
 
 
 def recorded(function: Callable[..., T]) -> Callable[..., T]:

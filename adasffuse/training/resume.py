@@ -27,7 +27,7 @@ def changed_options(before: Options, now: Options) -> Changes:
     refused = {key: values for key, values in changes.items() if not re.fullmatch(MAY_CHANGE, key)}
     if refused:
         listed = ", ".join(
-            f"{_told(key, before, now)} {was!r} instead of {is_!r}" for key, (was, is_) in [*refused.items()][:10]
+            f"{_described(key, before, now)} {was!r} instead of {is_!r}" for key, (was, is_) in [*refused.items()][:10]
         )
         more = f" and {len(refused) - 10} more" if len(refused) > 10 else ""
         raise ValueError(
@@ -37,7 +37,7 @@ def changed_options(before: Options, now: Options) -> Changes:
     return changes
 
 
-def _told(key: str, before: Options, now: Options) -> str:
+def _described(key: str, before: Options, now: Options) -> str:
     """An option as its file names it; of several parts with the part's label, as parts of parts are numbered anew."""
     found = re.match(r"parts\[(\d+)\]\.", key)
     if found is None:

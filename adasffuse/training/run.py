@@ -103,12 +103,12 @@ class Run:
         passing = "elsewhere" in batch and batch["elsewhere"].any()
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
             fused = model(a, shown_b, kinds=kinds)
-            truth = self.taught(a, b, truth, kinds, batch["part"])
-            still = self.still(model, batch, kinds) if passing else None
+            truth = self.distillation_truth(a, b, truth, kinds, batch["part"])
+            still = self.without_passing(model, batch, kinds) if passing else None
         return FusedBatch(fused.float(), a, b, truth, still)
 
     @torch.no_grad()
-    def still(self, model: nn.Module, batch: dict[str, Any], kinds: Sequence[Sequence[str]]) -> Tensor:
+    def without_passing(self, model: nn.Module, batch: dict[str, Any], kinds: Sequence[Sequence[str]]) -> Tensor:
         """The result (B, 1, H, W) for the sources before an object passed; NaN at the object, or if there is none."""
         members = batch["elsewhere"].flatten(1).any(dim=1).nonzero()[:, 0]
         before = [batch[name][members].to(self.processes.device) for name in ("before_a", "before_b")]
@@ -120,7 +120,9 @@ class Run:
         return still.where(elsewhere > 0, torch.nan)
 
     @torch.no_grad()
-    def taught(self, a: Tensor, b: Tensor, truth: Tensor, kinds: Sequence[Sequence[str]], part: Tensor) -> Tensor:
+    def distillation_truth(
+        self, a: Tensor, b: Tensor, truth: Tensor, kinds: Sequence[Sequence[str]], part: Tensor
+    ) -> Tensor:
         """The truth (B, 1, H, W), with the teachers' results for a and b in samples where it is unknown."""
         unknown = truth[:, 0, 0, 0].isnan().cpu()
         for teacher in set(self.teachers.values()):

@@ -33,12 +33,11 @@ from adasffuse.training.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
     unusable,
-    write_state,
 )
 from adasffuse.training.log import RunLog
 from adasffuse.training.manifest import MANIFEST, note_saved, was_saved, write_manifest
 from adasffuse.training.options import TRUTH_METRICS, LogOptions, Options, parse_options
-from adasffuse.training.processes import Processes, join_processes
+from adasffuse.training.processes import Processes, join_processes, started_apart
 from adasffuse.training.resume import Changes, changed_options
 from adasffuse.training.run import Prepare, Run
 from adasffuse.training.terms import merged
@@ -80,6 +79,9 @@ def train(
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(device))
         stop = stack.enter_context(stop_requested())
+        notice = started_apart()
+        if notice:
+            _log.warning("notice: %s", notice)
         data = MixedCrops(options.parts, options.train.seed)
         if processes.main:
             for line in notice_lines(data.notices, "about the training images"):
@@ -129,7 +131,7 @@ def train(
                     log.training(run.step, means, run.optimizer.param_groups[0]["lr"])
             if log is not None and _due(run, options.log.panel):
                 log.image(run.step, "A, B, fused", _batch_panel(run, batch))
-            if data.validation and (_due(run, options.log.validate) or (ending and options.log.validate)):
+            if data.validation and options.log.validate and (ending or _due(run, options.log.validate)):
                 _validate(run, data, log, folder)
             if stopping or ending or _due(run, options.log.checkpoint):
                 _save(run, folder)
@@ -244,7 +246,7 @@ def _save(run: Run, folder: Path) -> None:
 
 
 def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> None:
-    """Score and log the held-out pairs; save state and weights if the score is the best so far."""
+    """Score and log the held-out pairs; save the averaged weights if the score is the best so far."""
     means, panel = validate(run, data.validation)
     better = run.is_best(best_score(means, run.options.log.best))
     if log is None:
@@ -254,17 +256,16 @@ def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> N
         log.image(run.step, "validation", panel)
     if better:
         _save_averaged(run, folder / "best.safetensors", score=run.best)
-        write_state(folder / "best.pt", run.state())
 
 
 def _counts(options: Options, data: MixedCrops) -> str:
     """How many pairs and sharp photographs each part trains on, and how many it holds out."""
-    told = []
+    lines = []
     for number, (label, part) in enumerate(zip(options.labels, data.parts)):
         photographs = f", sharp photographs: {len(part.sharp)}" if part.sharp else ""
         held_out = sum(other == number for other, _ in data.validation)
-        told.append(f"{label}: pairs to train on: {len(part.pairs)}{photographs}, held out: {held_out}")
-    return "; ".join(told)
+        lines.append(f"{label}: pairs to train on: {len(part.pairs)}{photographs}, held out: {held_out}")
+    return "; ".join(lines)
 
 
 def _check_best(options: Options, data: MixedCrops) -> None:
@@ -280,9 +281,11 @@ def _check_best(options: Options, data: MixedCrops) -> None:
 def _save_averaged(run: Run, path: Path, **record) -> None:
     """Write the averaged weights; the record names the weights they derive from, whose licence may extend to them."""
     record = {"steps": run.step, "seed": run.options.train.seed, "run": run.options.name, **record}
+    if run.options.train.init:
+        record["init"] = Path(run.options.train.init).name
     teachers = sorted({Path(part.teacher).name for part in run.options.parts if part.teacher})
-    record |= {"init": Path(run.options.train.init).name} if run.options.train.init else {}
-    record |= {"teachers": teachers} if teachers else {}
+    if teachers:
+        record["teachers"] = teachers
     try:
         save_weights(path, run.average.module.state_dict(), run.options.model, run.options.task, **record)
     except (SafetensorError, OSError) as error:

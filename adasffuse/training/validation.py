@@ -25,7 +25,7 @@ SHOWN = 4  # pairs in the panel
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredPair:
     """One held-out pair, fused and scored."""
 
     part: str  # label of its part
@@ -49,29 +49,29 @@ def validate(run: Run, pairs: Sequence[tuple[int, HeldOut]]) -> tuple[dict[str, 
     """
     rank, world = run.processes.rank, run.processes.world
     shown = pick_evenly(range(len(pairs)), SHOWN)
-    own = {i: _judge(run, *pairs[i], show=i in shown) for i in range(rank, len(pairs), world)}
+    own = {i: _score(run, *pairs[i], show=i in shown) for i in range(rank, len(pairs), world)}
     by_number = {i: pair for share in run.processes.gather(own) for i, pair in share.items()}
-    judged = [by_number[i] for i in range(len(pairs))]
-    means = merged(pair.terms for pair in judged).means() | mean_scores(judged)
+    scored = [by_number[i] for i in range(len(pairs))]
+    means = merged(pair.terms for pair in scored).means() | mean_scores(scored)
     if not run.processes.main:
         return means, None
     rows = []
-    for pair in judged:
+    for pair in scored:
         if pair.images:
             rows.append([(f"{pair.name} {caption}", image) for caption, image in pair.images.items()])
     return means, contact_sheet(rows)
 
 
-def mean_scores(judged: Sequence[Judged]) -> dict[str, float]:
+def mean_scores(scored: Sequence[ScoredPair]) -> dict[str, float]:
     """Metrics: per part the mean over pairs where they are defined, overall the mean of the parts."""
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for pair in judged:
+    for pair in scored:
         for name, score in pair.scores.items():
             if not math.isnan(score):
                 values[name][pair.part].append(score)
     parts = {name: {part: sum(v) / len(v) for part, v in by_part.items()} for name, by_part in values.items()}
     means = {name: sum(by_part.values()) / len(by_part) for name, by_part in parts.items()}
-    if len({pair.part for pair in judged}) > 1:
+    if len({pair.part for pair in scored}) > 1:
         means |= {f"{part}/{name}": value for name, by_part in parts.items() for part, value in by_part.items()}
     return means
 
@@ -83,7 +83,7 @@ def best_score(means: dict[str, float], wanted: str) -> float:
 
 
 @torch.no_grad()
-def _judge(run: Run, part: int, pair: HeldOut, show: bool) -> Judged:
+def _score(run: Run, part: int, pair: HeldOut, show: bool) -> ScoredPair:
     """Fuse a pair with the averaged network, round to 8 bits and score it."""
     images = {"a": pair.a, "b": pair.b} | ({} if pair.truth is None else {"truth": pair.truth})
     batch = {name: _tensor(image) for name, image in images.items()}
@@ -98,7 +98,7 @@ def _judge(run: Run, part: int, pair: HeldOut, show: bool) -> Judged:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MetricWarning)  # the means leave undefined scores out
         scores = evaluate(levels["a"], levels["b"], fused, names, CONVENTION, reference=levels.get("truth"))
-    return Judged(run.options.labels[part], pair.name, terms, scores, {**levels, "fused": fused} if show else {})
+    return ScoredPair(run.options.labels[part], pair.name, terms, scores, {**levels, "fused": fused} if show else {})
 
 
 def _tensor(image: np.ndarray) -> Tensor:
