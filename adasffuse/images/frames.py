@@ -31,6 +31,7 @@ DEFAULT_RATE = Fraction(25)  # frames per second of folders
 BT709, _UNSPECIFIED, _BT601 = 1, 2, 5  # matrix coefficients, ITU-T H.273
 LIMITED, FULL = 1, 2  # ranges, as FFmpeg numbers them
 _HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}  # transfer characteristics, H.273
+_WIDE_PRIMARIES = {9: "BT.2020", 11: "P3", 12: "Display P3"}  # H.273
 _GRAY_FORMAT = re.compile(r"gray(9|10|12|14|16)(le|be)")  # FFmpeg's names: bits and order of bytes
 # swscale: bilinear, chroma for every pixel, rounded; without, colours are a level too dark.
 EXACT = 2 | 1 << 13 | 1 << 18
@@ -124,6 +125,7 @@ class VideoFile:
             self.audio = container.streams.audio[0].codec_context.name if container.streams.audio else None
             self._streams = len(_video_streams(container))
             self.transfer = _HIGH_DYNAMIC_RANGE.get(stream.codec_context.color_trc, "")
+            self._primaries = _WIDE_PRIMARIES.get(stream.codec_context.color_primaries, "")
             aspect = stream.sample_aspect_ratio
             if self.duration is not None and self.duration <= start_at:
                 raise start_error(self.path, self.duration, start_at)
@@ -329,8 +331,13 @@ class VideoFile:
             stream = _video_streams(container)[0]
             if stream.codec_context is None:
                 raise ImageError(
-                    f"{self.path}: FFmpeg has no decoder for its video; convert it by the program that made it, gray "
-                    "video of more than 8 bits to FFV1 or to a folder of TIFF files"
+                    f"{self.path}: FFmpeg has no decoder for its video; raw gray video of 16 bits becomes FFV1 by "
+                    f"{_raw_to_ffv1(self.path)}; other video: convert it by the program that made it"
+                )
+            if stream.codec_context.name == "rawvideo" and "555" in (stream.codec_context.pix_fmt or ""):
+                raise ImageError(
+                    f"{self.path}: its header says raw RGB of 5 bits, as FFmpeg writes for raw gray video of 16 bits, "
+                    f"which becomes FFV1 by {_raw_to_ffv1(self.path)}; convert true RGB of 5 bits to H.264"
                 )
             stream.thread_type = "AUTO"
             try:
@@ -369,6 +376,11 @@ class VideoFile:
                 f"ffmpeg -i {self.path.name} -map 0:V:1 -c copy NEW.mkv makes a file of the second"
             )
         gray = _GRAY_FORMAT.fullmatch(decoded.format.name)
+        if decoded.format.name.startswith("gray") and decoded.color_range == LIMITED:
+            notices.append(
+                "its gray is tagged as limited range (16..235 of 255), which older FFmpeg writes for any gray, and is "
+                "read as full range; if it looks pale, stretch it by ffmpeg's filter lutyuv"
+            )
         if gray:
             values, space, span, depth = _as_gray(decoded, gray[2]), "gray", (0, 2 ** int(gray[1]) - 1), "16"
         else:
@@ -377,6 +389,8 @@ class VideoFile:
                 notices.append("has more than 8 bits per channel, of which 8 are used")
             if self.transfer:
                 notices.append(f"is HDR video ({self.transfer}), which looks pale: it is not tone-mapped; make it SDR")
+            elif self._primaries:
+                notices.append(f"its colours are {self._primaries}, read as BT.709: they look pale; convert them")
             if decoded.interlaced_frame:
                 notices.append("is interlaced: moving edges are combs; deinterlace it first")
         on_its_side, mirrored_x, mirrored_y = _display_matrix(decoded)
@@ -478,7 +492,12 @@ def _duration(container: Any, stream: Any) -> float | None:
     if not {"mp4", "matroska", "avi"} & set(container.format.name.split(",")):
         return None
     if stream.duration:
-        return float(stream.duration * stream.time_base)
+        seconds = float(stream.duration * stream.time_base)
+        if (
+            container.format.name == "avi"
+        ):  # of a file that was cut off, only the number of frames is that of its header
+            seconds = max(seconds, stream.frames / float(stream.average_rate or DEFAULT_RATE))
+        return seconds
     written = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))  # Matroska
     if written:
         start = float((stream.start_time or 0) * stream.time_base)
@@ -486,6 +505,14 @@ def _duration(container: Any, stream: Any) -> float | None:
     if container.duration and len(container.streams) == 1:
         return container.duration / 1e6
     return None
+
+
+def _raw_to_ffv1(path: Path) -> str:
+    """FFmpeg's commands that make a readable file of raw gray video of 16 bits."""
+    return (
+        f"ffmpeg -i {path.name} -c copy -f rawvideo NEW.raw; ffmpeg -f rawvideo -pixel_format gray16le "
+        "-video_size WIDTHxHEIGHT -framerate RATE -i NEW.raw -c:v ffv1 NEW.mkv"
+    )
 
 
 def _video_streams(container: Any) -> list[Any]:
