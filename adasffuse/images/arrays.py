@@ -12,7 +12,7 @@ from PIL import ImageOps
 from adasffuse.images.false_colors import FindPalette, palette_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.masks import without_alpha
-from adasffuse.images.pillow_formats import gamma_notices, stored_of_pillow
+from adasffuse.images.pillow_formats import png_notices, stored_of_pillow
 from adasffuse.images.read import interpret, read_image
 from adasffuse.images.stored import DAMAGE, Stored
 
@@ -114,7 +114,7 @@ def _from_pillow(image: pillow.Image, name: str) -> Stored:
     if not image.width or not image.height:
         raise ImageError(f"{name}: is a PIL image of {image.width}x{image.height} pixels, without any; give another")
     image = ImageOps.exif_transpose(decode_pillow(image, name))
-    notices = gamma_notices(image)
+    notices = png_notices(image)
     if image.mode in _DEEP_MODES or image.mode.startswith("I;16"):
         values = np.asarray(image)
         if values.dtype.kind == "u":

@@ -19,6 +19,7 @@ import numpy as np
 from adasffuse.arguments import checked
 from adasffuse.images.false_colors import FindPalette, SteadyPalette, palette_of
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.pillow_formats import PRIMARIES
 from adasffuse.images.read import IMAGE_SUFFIXES, interpret
 from adasffuse.images.stored import Stored
 from adasffuse.installation import install_command
@@ -31,7 +32,6 @@ DEFAULT_RATE = Fraction(25)  # frames per second of folders
 BT709, _UNSPECIFIED, _BT601 = 1, 2, 5  # matrix coefficients, ITU-T H.273
 LIMITED, FULL = 1, 2  # ranges, as FFmpeg numbers them
 _HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}  # transfer characteristics, H.273
-_WIDE_PRIMARIES = {9: "BT.2020", 11: "P3", 12: "Display P3"}  # H.273
 _GRAY_FORMAT = re.compile(r"gray(9|10|12|14|16)(le|be)")  # FFmpeg's names: bits and order of bytes
 # swscale: bilinear, chroma for every pixel, rounded; without, colours are a level too dark.
 EXACT = 2 | 1 << 13 | 1 << 18
@@ -125,7 +125,7 @@ class VideoFile:
             self.audio = container.streams.audio[0].codec_context.name if container.streams.audio else None
             self._streams = len(_video_streams(container))
             self.transfer = _HIGH_DYNAMIC_RANGE.get(stream.codec_context.color_trc, "")
-            self._primaries = _WIDE_PRIMARIES.get(stream.codec_context.color_primaries, "")
+            self._primaries = PRIMARIES.get(stream.codec_context.color_primaries, "")
             aspect = stream.sample_aspect_ratio
             if self.duration is not None and self.duration <= start_at:
                 raise start_error(self.path, self.duration, start_at)
