@@ -8,7 +8,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,7 @@ from adasffuse.arguments import checked
 from adasffuse.images.false_colors import FindPalette, SteadyPalette, palette_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pillow_formats import PRIMARIES
-from adasffuse.images.read import IMAGE_SUFFIXES, interpret
+from adasffuse.images.read import IMAGE_SUFFIXES, Reading, interpret
 from adasffuse.images.stored import Stored
 from adasffuse.installation import install_command
 
@@ -113,8 +113,8 @@ class VideoFile:
         start_at: float = 0.0,
         option: str = "",
     ) -> None:
-        self.path, self.value_range, self.no_data = Path(path), value_range, no_data
-        self._thermal, self._start_at, self._option = thermal, parse_start(start_at), option
+        self.path, self.value_range, self._start_at = Path(path), value_range, parse_start(start_at)
+        self._reading = Reading(None, no_data, thermal, border=False, option=option, measurable=False)
         if not self.path.is_file():
             raise ImageError(f"no video file or folder of frames {path}")
         with self._opened() as container:
@@ -400,18 +400,9 @@ class VideoFile:
             values = values[::-1]
         if mirrored_x:
             values = values[:, ::-1]
-        return interpret(
-            Stored(np.ascontiguousarray(values), space, tuple(notices), span),
-            depth,
-            str(self.path),
-            self.value_range,
-            self.no_data,
-            self._thermal,
-            measurable=False,
-            border=False,
-            option=self._option,
-            find_palette=find_palette,
-        )
+        stored = Stored(np.ascontiguousarray(values), space, tuple(notices), span)
+        reading = replace(self._reading, value_range=self.value_range, find_palette=find_palette)
+        return interpret(stored, depth, str(self.path), reading)
 
 
 def parse_start(start_at: float) -> Fraction:
