@@ -731,6 +731,14 @@ def test_a_file_that_was_cut_off_is_fused_as_far_as_it_goes(tmp_path, pair, caps
     assert 0 < frames < 10 and f"{frames} frames of 64x48 fused" in said.out
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_frames_of_an_avi_are_equally_far_apart_whatever_they_depend_on(tmp_path, codec):
+    """AVI states no times, and FFmpeg guesses them in disorder where frames depend on later ones."""
+    path = make_video_of_many_key_frames(tmp_path / "a.avi", codec=codec)
+    frames = list(VideoFile(path))
+    assert [frame.seconds for frame in frames] == [Fraction(number, RATE) for number in range(30)]
+
+
 def test_an_avi_that_was_cut_off_does_not_end_early_without_a_word(tmp_path):
     """Its index is missing, and FFmpeg estimates how long it lasts by what is left."""
     path = make_video(tmp_path / "cut.avi", scene(10), codec="rawvideo", pix_fmt="gray")

@@ -211,10 +211,19 @@ class VideoFile:
         return Frame(f"{timed.number:06d}", seconds, timed.pts - skipped, image)
 
     def _timed(self, container: Any, key: _Key | None = None) -> Iterator[_Timed]:
-        """All frames, damaged ones too; from a key frame on where one is given."""
+        """All frames, damaged ones too; from a key frame on where one is given.
+
+        AVI states no time of a frame, only its place in the file, in the order of decoding: FFmpeg's guess of `pts` is
+        wrong for H.264 with frames that depend on later ones, `dts` counts the places in order.
+        """
         first, last, damaged = None, None, 0
+        is_avi, ahead = container.format.name == "avi", 0
         for number, decoded in enumerate(self._decoded(container, key), 1 if key is None else key.number):
             pts = decoded.pts
+            if is_avi:
+                if first is None and None not in (pts, decoded.dts):
+                    ahead = decoded.dts - pts
+                pts = None if decoded.dts is None else decoded.dts - ahead
             if pts is None:
                 pts = round(((first or 0) * self.time_base + (number - 1) / self.rate) / self.time_base)
             first = pts if first is None else first
