@@ -7,7 +7,7 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -329,9 +329,11 @@ class VideoFile:
         try:
             container = av.open(str(self.path.absolute()), options={"protocol_whitelist": "file"})
         except av.error.FFmpegError as error:
-            raise ImageError(
-                f"{self.path}: is no video file that can be read ({error.strerror}); give a video or a folder of frames"
-            ) from error
+            cure = "give a video or a folder of frames"
+            with suppress(OSError), self.path.open("rb") as file:
+                if file.read(8)[4:] == b"ftyp":
+                    cure = "its index is missing, as of a recording that was cut off: repair it, as untrunc does"
+            raise ImageError(f"{self.path}: is no video file that can be read ({error.strerror}); {cure}") from error
         with container:
             if re.search(r"_pipe$|^image2|^tty$|^concat$", container.format.name):
                 raise ImageError(f"{self.path}: is no video; give a video file or a folder of frames")
