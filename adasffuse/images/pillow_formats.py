@@ -203,7 +203,7 @@ def png_notices(image: Image.Image) -> tuple[str, ...]:
 
 def _jp2_profile(data: bytes) -> bytes | None:
     """The ICC profile of a JPEG 2000 file, in a box 'colr' of method 2 or 3 (ISO/IEC 15444-1, I.5.3.3)."""
-    found = re.search(rb"(....)colr[\2\3]", data[: data.find(b"jp2c")], re.DOTALL)
+    found = re.search(rb"(....)colr[\2\3]", data[: max(0, data.find(b"jp2c"))], re.DOTALL)
     return data[found.start() + 11 : found.start() + int.from_bytes(found[1], "big")] if found else None
 
 
