@@ -567,6 +567,7 @@ def test_a_png_in_linear_light_or_limited_range_is_a_notice(tmp_path):
     for codes, said in ((b"\x01\x08\x00\x01", "linear light"), (b"\x01\x0d\x00\x00", "limited range")):
         chunks = PngImagePlugin.PngInfo()
         chunks.add(b"cICP", codes)
+        chunks.add(b"gAMA", (100000).to_bytes(4, "big"))  # which says no more
         (notice,) = read_image(save(tmp_path / "a.png", RGB, pnginfo=chunks)).notices
         assert f"its colours are {said}, which is ignored" in notice
 

@@ -157,7 +157,7 @@ def _pillow_notices(image: Image.Image, kind: str, bits: int, data: bytes) -> tu
     notices = []
     if kind != "Netpbm" and getattr(image, "is_animated", False):
         notices.append("holds several pages or frames, only the first is read")
-    notices += [*png_notices(image), *_code_notices(image, kind, data)]
+    notices += _code_notices(image, kind, data) or png_notices(image)  # numbers go before what the other chunks say
     if kind == "JPEG" and any(name == _DJI_THERMAL for name, _ in image.applist) and _exif(image, _MAKE) == "DJI":
         notices.append(
             "only its rendering is read, not DJI's thermal data in it; to fuse temperatures, export them as TIFF with "
