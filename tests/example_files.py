@@ -88,6 +88,9 @@ def _write_thermal(root: Path, infrared: list[ndarray], visible: list[ndarray]) 
         (root / "camera" / f"FLIR{stem}.jpg").write_bytes(file)
         (root / "shot.jpg").write_bytes(file)
         (root / "radiometric" / f"{stem}.jpg").write_bytes(radiometric_jpeg(counts))
+    rows = [";".join(f"{value / 10:.1f}".replace(".", ",") for value in row) for row in infrared[0]]
+    text = "\n".join(["Datei;ir.jpg", "Emissivit\u00e4t;0,95", *rows])
+    (root / "temperatures.csv").write_text(text, encoding="latin-1")
 
 
 def _write_orthophotos(root: Path, infrared: ndarray, visible: ndarray) -> None:

@@ -242,6 +242,19 @@ def test_files_that_are_no_images(tmp_path):
     page.write_text("\n<!DOCTYPE html>\n<title>404</title>")
     phone = tmp_path / "phone.heic"  # as some phones write it; others begin with ftypheic
     phone.write_bytes(struct.pack(">I", 24) + b"ftypmif1" + bytes(4) + b"mif1heic" + bytes(200))
+    others = []
+    for number, (content, words) in enumerate(
+        [
+            (b"#?RADIANCE\n", "it is Radiance HDR"),
+            (b"Pf\n8 8\n-1.0\n", "it is PFM or PAM"),
+            (b"\x93NUMPY\x01\x00", "it is an array of NumPy: write it as TIFF"),
+            (b"MATLAB 5.0 MAT-file, Platform", "it is a file of MATLAB: write it as TIFF"),
+            (b"PK\x03\x04", "it is a ZIP archive"),
+            ("Emissivit\u00e4t;0,95\r\n20,1;20,4;\r\n".encode("latin-1"), "it is text: write temperatures as TIFF"),
+        ]
+    ):
+        others.append((tmp_path / f"{number}.dat", words))
+        others[-1][0].write_bytes(content)
     dicom = tmp_path / "scan.tif"
     dicom.write_bytes(b"II*\0" + bytes(124) + b"DICM" + bytes(100))
     for path, words in [
@@ -251,6 +264,7 @@ def test_files_that_are_no_images(tmp_path):
         (pointer, "pointer.png: not a readable image; it is a pointer of Git LFS: run 'git lfs pull'"),
         (page, "page.jpg: not a readable image; it is a web page: download the image itself"),
         (phone, "phone.heic: not a readable image; it is HEIC, which is not read: convert it to PNG"),
+        *others,
         (dicom, "scan.tif: (not a readable image|a DICOM file without an image|reading DICOM needs pydicom)"),
         (tmp_path, "cannot be read .*directory"),
     ]:
@@ -432,14 +446,17 @@ def test_more_bands(tmp_path, planes):
     stored = np.moveaxis(bands, -1, 0) if planes == "separate" else bands
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, stored, photometric="minisblack", planarconfig=planes)
+    with pytest.raises(ImageError, match=r"a\.tif: holds 5 bands and does not say which are red, .*gdal_translate -b"):
+        read_image(path)
+    options = {"photometric": "minisblack", "planarconfig": planes}
+    tifffile.imwrite(path, stored[:3] if planes == "separate" else stored[..., :3].copy(), **options)
     image = read_image(path)
     assert np.array_equal(np.rint(image.pixels * 255), bands[..., :3])
-    assert "holds 5 bands, the first three are read as red, green and blue" in image.notices[0]
+    assert "holds 3 bands, which are read as red, green and blue" in image.notices[0]
     names = ("Blue", "Green", "Red", "RedEdge", "NIR")
     items = (f'<Item name="DESCRIPTION" sample="{k}" role="description">{n}</Item>' for k, n in enumerate(names))
     text = f"<GDALMetadata>{''.join(items)}</GDALMetadata>"
-    options = {"photometric": "minisblack", "planarconfig": planes, "extratags": [(42112, "s", 0, text, True)]}
-    tifffile.imwrite(path, stored, metadata=None, **options)
+    tifffile.imwrite(path, stored, metadata=None, extratags=[(42112, "s", 0, text, True)], **options)
     image = read_image(path)
     assert np.array_equal(np.rint(image.pixels * 255), bands[..., 2::-1]) and "it names red" in image.notices[0]
     tifffile.imwrite(path, bands[..., :2].copy(), photometric="minisblack", planarconfig="contig")
@@ -534,6 +551,41 @@ def test_a_gamma_that_is_not_applied_is_a_notice(tmp_path, gamma, said):
     path = save(tmp_path / "a.png", RGB, pnginfo=chunks)
     for notices in (read_image(path).notices, as_image(Image.open(path)).notices):
         assert sum("gAMA chunk says 1, which is ignored" in notice for notice in notices) == said == len(notices)
+
+
+def test_primaries_of_a_png_that_are_not_applied_are_a_notice(tmp_path):
+    """White, red, green and blue: those of sRGB, and of Display P3."""
+    for red, green, said in (((64000, 33000), (30000, 60000), 0), ((68000, 32000), (26500, 69000), 1)):
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add(b"cHRM", struct.pack(">8I", 31270, 32900, *red, *green, 15000, 6000))
+        path = save(tmp_path / "a.png", RGB, pnginfo=chunks)
+        for notices in (read_image(path).notices, as_image(Image.open(path)).notices):
+            assert sum("cHRM chunk names other primaries" in notice for notice in notices) == said == len(notices)
+
+
+def test_a_png_in_linear_light_or_limited_range_is_a_notice(tmp_path):
+    for codes, said in ((b"\x01\x08\x00\x01", "linear light"), (b"\x01\x0d\x00\x00", "limited range")):
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add(b"cICP", codes)
+        chunks.add(b"gAMA", (100000).to_bytes(4, "big"))  # which says no more
+        (notice,) = read_image(save(tmp_path / "a.png", RGB, pnginfo=chunks)).notices
+        assert f"its colours are {said}, which is ignored" in notice
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_profile_of_a_jpeg_2000_file_is_applied(tmp_path, deep):
+    """A box 'colr' with Adobe RGB in the place of the one that says sRGB; a PNG file with the same gives the truth."""
+    profile, values = profile_of("adobergb"), RGB // 2 + np.uint8(100)
+    data = imagecodecs.jpeg2k_encode(values.astype(np.uint16) * 257 if deep else values, level=0, reversible=True)
+    head, box = data.index(b"jp2h") - 4, data.index(b"colr") - 4
+    size = int.from_bytes(data[box : box + 4])
+    new = struct.pack(">I", 11 + len(profile)) + b"colr\2\0\0" + profile
+    longer = struct.pack(">I", int.from_bytes(data[head : head + 4]) + len(new) - size)
+    path = tmp_path / "a.jp2"
+    path.write_bytes(data[:head] + longer + data[head + 4 : box] + new + data[box + size :])
+    image, same = read_image(path), read_image(save(tmp_path / "b.png", values, icc_profile=profile))
+    assert np.abs(image.pixels - same.pixels).max() < 1.5 / 255 and image.depth == ("16" if deep else "8")
+    assert "colours converted from" in image.notices[0] and len(image.notices) == 1
 
 
 def test_hdr_that_is_read_as_srgb_is_a_notice(tmp_path):

@@ -150,6 +150,13 @@ def test_empty_folder(tmp_path):
         find_scenes((tmp_path / "a", tmp_path / "b"))
 
 
+def test_a_folder_of_files_that_are_not_read_says_what_they_are(tmp_path):
+    touch(tmp_path, "a/1.png", "b/0.txt")
+    (tmp_path / "b/1.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    with pytest.raises(ImageError, match=r"no images in .*/b, but 1\.npy: it is an array of NumPy: write it as TIFF"):
+        find_scenes((tmp_path / "a", tmp_path / "b"))
+
+
 def test_folders_of_a_task_and_of_its_older_name(tmp_path):
     touch(tmp_path, "IVF/infrared/1.png", "IVF/visible/1.png", "VIF_TNO/infrared/1.png", "VIF_TNO/visible/1.png")
     for dataset in ("IVF", "VIF"):

@@ -830,6 +830,39 @@ def test_brackets_in_which_shots_were_lost_are_not_cut(tmp_path, biases, lost):
         assert scenes == [] and name == "shots" and f"{place}.jpg and what follows it were exposed by {said}" in reason
 
 
+@pytest.mark.parametrize(
+    ("shots", "lost"),
+    [
+        (((1 / 60, 100), (1 / 250, 100), (1 / 15, 100), (1 / 8, 100), (1 / 30, 100), (0.5, 100)), ""),
+        (
+            ((1 / 60, 100), (1 / 250, 100), (1 / 15, 100), (1 / 60, 100), (1 / 60, 25), (1 / 60, 400)),
+            "",
+        ),  # by ISO speed
+        (((1 / 60, 100), (1 / 250, 100), (1 / 15, 100), (1 / 250, 100), (1 / 15, 100), (1 / 60, 100)), "3.jpg"),
+        (((1 / 60, 100), (1 / 60, 100), (1 / 50, 100), (1 / 15, 100), (1 / 60, 100), (1 / 50, 100)), ""),  # no bracket
+        (((1 / 60, 100), (1 / 250, 100), (1 / 15, 100), (None, 100), (1 / 30, 100), (0.5, 100)), ""),
+    ],
+)
+def test_brackets_of_cameras_set_by_hand_are_told_by_time_and_speed(tmp_path, shots, lost):
+    """Such cameras state a bias of 0 for every shot."""
+    images, tags = [], ExifTags.Base
+    for number, (seconds, speed) in enumerate(shots):
+        exif = pillow.Exif()
+        inner = exif.get_ifd(ExifTags.IFD.Exif)
+        inner.update({tags.ExposureBiasValue: 0.0, tags.ISOSpeedRatings: speed, tags.FNumber: 8.0})
+        if seconds is not None:
+            inner[tags.ExposureTime] = seconds
+        images.append(tmp_path / f"{number}.jpg")
+        pillow.new("L", (8, 8)).save(images[-1], exif=exif)
+    failed = []
+    scenes = command._stacks_of("shots", images, 3, failed)
+    assert [scene.stem for scene in scenes] == ([] if lost else ["0", "3"])
+    if lost:
+        ((_, reason),) = failed
+        first = "the first 3 images by +0.0, -2.1, +2.0 (--images_per_stack)"
+        assert f"{lost} and what follows it were exposed by +0.0, +4.1, +2.1 EV, {first}" in reason
+
+
 def test_one_image_in_two_formats_is_refused_and_a_command_given_that_works(stacks, weights, tmp_path, capsys):
     photos = stacks / "one photo"
     (stacks / "one").rename(photos)

@@ -24,7 +24,7 @@ from adasffuse.files import keeping_others_out
 from adasffuse.images import frames as frames_module
 from adasffuse.images import live
 from adasffuse.images.frame_folders import FrameFolder, list_frames
-from adasffuse.images.frames import FrameError, VideoFile, is_video_name
+from adasffuse.images.frames import BT709, LIMITED, FrameError, VideoFile, is_video_name
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.video_writing import Sound, write_video
@@ -70,8 +70,12 @@ def make_video(
     matrix: list[int] | None = None,
     aspect: Fraction | None = None,
     tone: tuple[float, float] = (0, 60),
+    tags: dict[str, int] | None = None,
 ) -> Path:
-    """Encode gray or RGB images, or uint16 ones, nearly without loss; `times` in milliseconds, `tone` in seconds."""
+    """Encode gray or RGB images, or uint16 ones, nearly without loss; `times` in milliseconds, `tone` in seconds.
+
+    `tags` are attributes of the codec's context, such as its range and primaries.
+    """
     with av.open(str(path), "w") as container:
         options = {"crf": "4"} if codec == "libx264" else {}
         stream = container.add_stream(codec, rate=rate, options=options)
@@ -80,6 +84,8 @@ def make_video(
             stream.set_display_rotation(rotated)
         if matrix:
             stream.set_display_matrix(matrix)
+        for name, value in (tags or {}).items():
+            setattr(stream.codec_context, name, value)
         if times:
             stream.codec_context.time_base = Fraction(1, 1000)
         if aspect:
@@ -618,8 +624,37 @@ def test_a_video_that_ffmpeg_cannot_decode_is_refused(tmp_path):
     """A thermal AVI with a code of its maker's own."""
     path = make_video(tmp_path / "y.avi", scene(2), codec="mjpeg", pix_fmt="yuvj420p")
     path.write_bytes(path.read_bytes().replace(b"MJPG", b"XQ16"))
-    with pytest.raises(ImageError, match=r"y\.avi: FFmpeg has no decoder for its video; convert it"):
+    with pytest.raises(ImageError, match=r"y\.avi: FFmpeg has no decoder for its video; .*ffmpeg -i y\.avi -c copy"):
         VideoFile(path)
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mov"])
+def test_raw_gray_video_of_16_bits_under_the_header_of_colour_is_refused(tmp_path, suffix):
+    """FFmpeg writes it with a warning, and reads it as noise in colour."""
+    images = [image.astype(np.uint16) << 6 for image in scene(2)]
+    path = make_video(tmp_path / f"raw.{suffix}", images, codec="rawvideo", pix_fmt="gray16le")
+    with pytest.raises(
+        ImageError, match=rf"raw\.{suffix}: its header says raw RGB of 5 bits.*ffmpeg -i raw\.{suffix} -c"
+    ):
+        VideoFile(path)
+
+
+def test_gray_tagged_as_limited_range_is_read_as_it_is_with_a_notice(tmp_path):
+    images = scene(2)
+    tags = {"color_range": LIMITED}
+    path = make_video(tmp_path / "limited.mkv", images, codec="ffv1", pix_fmt="gray", tags=tags)
+    frame = next(iter(VideoFile(path))).image
+    np.testing.assert_array_equal(np.rint(frame.pixels * 255), images[0])
+    assert ["tagged as limited range" in notice for notice in frame.notices] == [True]
+    plain = make_video(tmp_path / "plain.mkv", images, codec="ffv1", pix_fmt="gray")
+    assert not next(iter(VideoFile(plain))).image.notices
+
+
+@pytest.mark.parametrize(("primaries", "said"), [(1, ""), (9, "BT.2020"), (12, "Display P3")])
+def test_wide_colours_of_a_video_are_a_notice(tmp_path, primaries, said):
+    path = make_video(tmp_path / "wide.mp4", scene(2), tags={"color_primaries": primaries, "color_trc": BT709})
+    notices = next(iter(VideoFile(path))).image.notices
+    assert [f"its colours are {said}" in notice for notice in notices] == ([True] if said else [])
 
 
 def test_sound_alone_is_no_video(tmp_path):
@@ -696,10 +731,28 @@ def test_a_file_that_was_cut_off_is_fused_as_far_as_it_goes(tmp_path, pair, caps
     assert 0 < frames < 10 and f"{frames} frames of 64x48 fused" in said.out
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_frames_of_an_avi_are_equally_far_apart_whatever_they_depend_on(tmp_path, codec):
+    """AVI states no times, and FFmpeg guesses them in disorder where frames depend on later ones."""
+    path = make_video_of_many_key_frames(tmp_path / "a.avi", codec=codec)
+    frames = list(VideoFile(path))
+    assert [frame.seconds for frame in frames] == [Fraction(number, RATE) for number in range(30)]
+
+
+def test_an_avi_that_was_cut_off_does_not_end_early_without_a_word(tmp_path):
+    """Its index is missing, and FFmpeg estimates how long it lasts by what is left."""
+    path = make_video(tmp_path / "cut.avi", scene(10), codec="rawvideo", pix_fmt="gray")
+    whole = path.read_bytes()
+    assert len(list(VideoFile(path))) == 10
+    path.write_bytes(b"00dc".join(whole.split(b"00dc")[:7]))  # five frames: the header holds the word, too
+    with pytest.raises(FrameError, match=r"ends after frame 5, at 0\.20 s of the 0\.40 s that its header promises"):
+        list(VideoFile(path))
+
+
 def test_a_video_whose_index_is_missing_is_refused(tmp_path, pair):
     content = pair[0].read_bytes()
     (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ImageError, match=r"cut\.mp4: is no video file that can be read"):
+    with pytest.raises(ImageError, match=r"cut\.mp4: is no video file that can be read .*; its index is missing"):
         VideoFile(tmp_path / "cut.mp4")
 
 

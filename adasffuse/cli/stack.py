@@ -33,7 +33,7 @@ from adasffuse.files import check_outputs, name_of, real_path
 from adasffuse.images.folders import ignored, images_of, in_order, other_files
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
-from adasffuse.images.metadata import exposure_bias, lost_place, read_metadata
+from adasffuse.images.metadata import exposure_of, lost_place, read_metadata
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.pairs import Scene, SceneFolder
 from adasffuse.inference.journal import stamps
@@ -68,7 +68,8 @@ Images are read one after the other, so memory does not grow with their number.
 EPILOG = """Exit status: 0 everything was fused, 1 something failed and is named, 2 impossible arguments.
 Several processes share several stacks: torchrun --nproc_per_node 4 -m adasffuse stack STACKS -o OUT --task TASK."""
 
-_SAME_EXPOSURE = 0.25  # EV: cameras count in thirds
+_SAME_BIAS = 0.25  # EV: cameras count in thirds
+_SAME_LIGHT = 0.5  # EV: times are rounded, and each shot may be measured anew
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -392,18 +393,23 @@ def _stacks_of(
 def _lost_shot(images: Sequence[Path], number: int) -> str:
     """Where the exposures of brackets of `number` images, as EXIF states them, do not go on as they began; '' nowhere.
 
-    They are compared with the first one of each bracket: scenes may be exposed differently as a whole.
+    They are compared with the first one of each bracket: scenes may be exposed differently as a whole.  Biases count
+    where they differ; cameras set by hand state 0 for all, and then time, ISO speed and f-number tell.
     """
     try:
-        biases = [exposure_bias(path) for path in images]
+        exposures = [exposure_of(path) for path in images]
     except ImageError:  # a file that cannot be read; its stack fails
         return ""
-    if None in biases:
-        return ""
-    stacks = [biases[start : start + number] for start in range(0, len(biases), number)]
+    values, same = [exposure.bias for exposure in exposures], _SAME_BIAS
+    if None in values or max(values) - min(values) <= same:
+        values, same = [exposure.light for exposure in exposures], _SAME_LIGHT
+        if None in values or max(values[:number]) - min(values[:number]) <= same:  # no bracket
+            return ""
+        values = [value - values[place - place % number] for place, value in enumerate(values)]
+    stacks = [values[start : start + number] for start in range(0, len(values), number)]
     for place, stack in enumerate(stacks):
-        if any(abs((one - stack[0]) - (other - biases[0])) > _SAME_EXPOSURE for one, other in zip(stack, biases)):
-            here, first = (", ".join(f"{bias:+.1f}" for bias in one) for one in (stack, stacks[0]))
+        if any(abs((one - stack[0]) - (other - values[0])) > same for one, other in zip(stack, values)):
+            here, first = (", ".join(f"{value:+.1f}" for value in one) for one in (stack, stacks[0]))
             return (
                 f"{images[place * number]} and what follows it were exposed by {here} EV, the first {number} images by "
                 f"{first} (--images_per_stack): shots are missing there or before, or images of other stacks are among "

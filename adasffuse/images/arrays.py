@@ -12,8 +12,8 @@ from PIL import ImageOps
 from adasffuse.images.false_colors import FindPalette, palette_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.masks import without_alpha
-from adasffuse.images.pillow_formats import gamma_notices, stored_of_pillow
-from adasffuse.images.read import interpret, read_image
+from adasffuse.images.pillow_formats import png_notices, stored_of_pillow
+from adasffuse.images.read import Reading, interpret, read_image
 from adasffuse.images.stored import DAMAGE, Stored
 
 _DEEP_MODES = ("I", "F")  # of Pillow, and those that start with "I;16": measurements, taken as they are
@@ -62,7 +62,8 @@ def as_image(
     if kind == "f" and value_range is None:
         _check_unit_range(stored.values, no_data, name)
     depth = _DEPTHS.get(stored.values.dtype, "float" if kind == "f" or stored.values.itemsize > 2 else "16")
-    return interpret(stored, depth, name, value_range, no_data, thermal, border=border, find_palette=find_palette)
+    reading = Reading(value_range, no_data, thermal, border=border, find_palette=find_palette)
+    return interpret(stored, depth, name, reading)
 
 
 def _check_unit_range(values: np.ndarray, no_data: float | None, name: str) -> None:
@@ -114,7 +115,7 @@ def _from_pillow(image: pillow.Image, name: str) -> Stored:
     if not image.width or not image.height:
         raise ImageError(f"{name}: is a PIL image of {image.width}x{image.height} pixels, without any; give another")
     image = ImageOps.exif_transpose(decode_pillow(image, name))
-    notices = gamma_notices(image)
+    notices = png_notices(image)
     if image.mode in _DEEP_MODES or image.mode.startswith("I;16"):
         values = np.asarray(image)
         if values.dtype.kind == "u":

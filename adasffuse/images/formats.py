@@ -44,12 +44,30 @@ _SIGNATURES = (
 _PAGE = re.compile(r"(.+)\[(\d+)\]")  # a page of a file: 'z.tif[3]'
 HEAD = 132  # bytes that are looked at to find the format
 _SHORT_ELEMENTS = (b"CS", b"DA", b"IS", b"LO", b"SH", b"TM", b"UI", b"UL")  # DICOM's value representations
+_WRITE_TIFF = "write it as TIFF, as by tifffile.imwrite('NAME.tif', "
 _OTHERS = (  # what lies in place of a file that was not downloaded, formats that are not read, and what to do
     (rb"version https://git-lfs", "it is a pointer of Git LFS: run 'git lfs pull' in its repository"),
     (rb"\s*<(!doctype )?html", "it is a web page: download the image itself"),
     (rb"....ftyp(hei|hev|mif1|msf1)", "it is HEIC, which is not read: convert it to PNG"),
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "it is JPEG XL, which is not read: convert it to PNG"),
     (rb"v/1\x01", "it is OpenEXR, which is not read: convert it to TIFF of floating point"),
+    (rb"#\?R", "it is Radiance HDR, which is not read: convert it to TIFF of floating point"),
+    (rb"P[Ff7]\n", "it is PFM or PAM, which is not read: convert it to TIFF"),
+    (rb"\x93NUMPY", f"it is an array of NumPy: {_WRITE_TIFF}numpy.load(FILE))"),
+    (rb"MATLAB 5\.0 MAT-file", f"it is a file of MATLAB: {_WRITE_TIFF}scipy.io.loadmat(FILE)[VARIABLE])"),
+    (rb"\x89HDF\r\n", "it is HDF5, as of MATLAB 7.3, which is not read: write its image as TIFF"),
+    (rb"SIMPLE  =", "it is FITS, which is not read: convert it to TIFF"),
+    (
+        rb"NRRD000|(ObjectType|NDims) *=",
+        "it is a volume of NRRD or MetaImage, which is not read: convert it to .nii.gz",
+    ),
+    (rb"FFF\0", "it is a sequence of FLIR, which is not read: export its frames as radiometric JPEG or TIFF"),
+    (rb"PK\x03\x04", "it is a ZIP archive, or .npz or .xlsx: take the images out of it, or write them as TIFF"),
+    (rb"%PDF", "it is PDF, which is not read: convert it to PNG"),
+    (  # numbers between commas, semicolons or tabs, perhaps after lines that describe them
+        rb"[^\x00-\x08\x0e-\x1f]*\d[;,\t][^\x00-\x08\x0e-\x1f]*$",
+        "it is text: write temperatures as TIFF of floating point (docs/files.md, temperatures as text)",
+    ),
 )
 
 

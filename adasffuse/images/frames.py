@@ -7,8 +7,8 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,8 @@ import numpy as np
 from adasffuse.arguments import checked
 from adasffuse.images.false_colors import FindPalette, SteadyPalette, palette_of
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.read import IMAGE_SUFFIXES, interpret
+from adasffuse.images.pillow_formats import PRIMARIES
+from adasffuse.images.read import IMAGE_SUFFIXES, Reading, interpret
 from adasffuse.images.stored import Stored
 from adasffuse.installation import install_command
 
@@ -112,8 +113,8 @@ class VideoFile:
         start_at: float = 0.0,
         option: str = "",
     ) -> None:
-        self.path, self.value_range, self.no_data = Path(path), value_range, no_data
-        self._thermal, self._start_at, self._option = thermal, parse_start(start_at), option
+        self.path, self.value_range, self._start_at = Path(path), value_range, parse_start(start_at)
+        self._reading = Reading(None, no_data, thermal, border=False, option=option, measurable=False)
         if not self.path.is_file():
             raise ImageError(f"no video file or folder of frames {path}")
         with self._opened() as container:
@@ -124,6 +125,7 @@ class VideoFile:
             self.audio = container.streams.audio[0].codec_context.name if container.streams.audio else None
             self._streams = len(_video_streams(container))
             self.transfer = _HIGH_DYNAMIC_RANGE.get(stream.codec_context.color_trc, "")
+            self._primaries = PRIMARIES.get(stream.codec_context.color_primaries, "")
             aspect = stream.sample_aspect_ratio
             if self.duration is not None and self.duration <= start_at:
                 raise start_error(self.path, self.duration, start_at)
@@ -209,10 +211,19 @@ class VideoFile:
         return Frame(f"{timed.number:06d}", seconds, timed.pts - skipped, image)
 
     def _timed(self, container: Any, key: _Key | None = None) -> Iterator[_Timed]:
-        """All frames, damaged ones too; from a key frame on where one is given."""
+        """All frames, damaged ones too; from a key frame on where one is given.
+
+        AVI states no time of a frame, only its place in the file, in the order of decoding: FFmpeg's guess of `pts` is
+        wrong for H.264 with frames that depend on later ones, `dts` counts the places in order.
+        """
         first, last, damaged = None, None, 0
+        is_avi, ahead = container.format.name == "avi", 0
         for number, decoded in enumerate(self._decoded(container, key), 1 if key is None else key.number):
             pts = decoded.pts
+            if is_avi:
+                if first is None and None not in (pts, decoded.dts):
+                    ahead = decoded.dts - pts
+                pts = None if decoded.dts is None else decoded.dts - ahead
             if pts is None:
                 pts = round(((first or 0) * self.time_base + (number - 1) / self.rate) / self.time_base)
             first = pts if first is None else first
@@ -318,9 +329,11 @@ class VideoFile:
         try:
             container = av.open(str(self.path.absolute()), options={"protocol_whitelist": "file"})
         except av.error.FFmpegError as error:
-            raise ImageError(
-                f"{self.path}: is no video file that can be read ({error.strerror}); give a video or a folder of frames"
-            ) from error
+            cure = "give a video or a folder of frames"
+            with suppress(OSError), self.path.open("rb") as file:
+                if file.read(8)[4:] == b"ftyp":
+                    cure = "its index is missing, as of a recording that was cut off: repair it, as untrunc does"
+            raise ImageError(f"{self.path}: is no video file that can be read ({error.strerror}); {cure}") from error
         with container:
             if re.search(r"_pipe$|^image2|^tty$|^concat$", container.format.name):
                 raise ImageError(f"{self.path}: is no video; give a video file or a folder of frames")
@@ -329,8 +342,13 @@ class VideoFile:
             stream = _video_streams(container)[0]
             if stream.codec_context is None:
                 raise ImageError(
-                    f"{self.path}: FFmpeg has no decoder for its video; convert it by the program that made it, gray "
-                    "video of more than 8 bits to FFV1 or to a folder of TIFF files"
+                    f"{self.path}: FFmpeg has no decoder for its video; raw gray video of 16 bits becomes FFV1 by "
+                    f"{_raw_to_ffv1(self.path)}; other video: convert it by the program that made it"
+                )
+            if stream.codec_context.name == "rawvideo" and "555" in (stream.codec_context.pix_fmt or ""):
+                raise ImageError(
+                    f"{self.path}: its header says raw RGB of 5 bits, as FFmpeg writes for raw gray video of 16 bits, "
+                    f"which becomes FFV1 by {_raw_to_ffv1(self.path)}; convert true RGB of 5 bits to H.264"
                 )
             stream.thread_type = "AUTO"
             try:
@@ -369,6 +387,11 @@ class VideoFile:
                 f"ffmpeg -i {self.path.name} -map 0:V:1 -c copy NEW.mkv makes a file of the second"
             )
         gray = _GRAY_FORMAT.fullmatch(decoded.format.name)
+        if decoded.format.name.startswith("gray") and decoded.color_range == LIMITED:
+            notices.append(
+                "its gray is tagged as limited range (16..235 of 255), which older FFmpeg writes for any gray, and is "
+                "read as full range; if it looks pale, stretch it by ffmpeg's filter lutyuv"
+            )
         if gray:
             values, space, span, depth = _as_gray(decoded, gray[2]), "gray", (0, 2 ** int(gray[1]) - 1), "16"
         else:
@@ -377,6 +400,8 @@ class VideoFile:
                 notices.append("has more than 8 bits per channel, of which 8 are used")
             if self.transfer:
                 notices.append(f"is HDR video ({self.transfer}), which looks pale: it is not tone-mapped; make it SDR")
+            elif self._primaries:
+                notices.append(f"its colours are {self._primaries}, read as BT.709: they look pale; convert them")
             if decoded.interlaced_frame:
                 notices.append("is interlaced: moving edges are combs; deinterlace it first")
         on_its_side, mirrored_x, mirrored_y = _display_matrix(decoded)
@@ -386,18 +411,9 @@ class VideoFile:
             values = values[::-1]
         if mirrored_x:
             values = values[:, ::-1]
-        return interpret(
-            Stored(np.ascontiguousarray(values), space, tuple(notices), span),
-            depth,
-            str(self.path),
-            self.value_range,
-            self.no_data,
-            self._thermal,
-            measurable=False,
-            border=False,
-            option=self._option,
-            find_palette=find_palette,
-        )
+        stored = Stored(np.ascontiguousarray(values), space, tuple(notices), span)
+        reading = replace(self._reading, value_range=self.value_range, find_palette=find_palette)
+        return interpret(stored, depth, str(self.path), reading)
 
 
 def parse_start(start_at: float) -> Fraction:
@@ -478,7 +494,12 @@ def _duration(container: Any, stream: Any) -> float | None:
     if not {"mp4", "matroska", "avi"} & set(container.format.name.split(",")):
         return None
     if stream.duration:
-        return float(stream.duration * stream.time_base)
+        seconds = float(stream.duration * stream.time_base)
+        if (
+            container.format.name == "avi"
+        ):  # of a file that was cut off, only the number of frames is that of its header
+            seconds = max(seconds, stream.frames / float(stream.average_rate or DEFAULT_RATE))
+        return seconds
     written = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))  # Matroska
     if written:
         start = float((stream.start_time or 0) * stream.time_base)
@@ -486,6 +507,14 @@ def _duration(container: Any, stream: Any) -> float | None:
     if container.duration and len(container.streams) == 1:
         return container.duration / 1e6
     return None
+
+
+def _raw_to_ffv1(path: Path) -> str:
+    """FFmpeg's commands that make a readable file of raw gray video of 16 bits."""
+    return (
+        f"ffmpeg -i {path.name} -c copy -f rawvideo NEW.raw; ffmpeg -f rawvideo -pixel_format gray16le "
+        "-video_size WIDTHxHEIGHT -framerate RATE -i NEW.raw -c:v ffv1 NEW.mkv"
+    )
 
 
 def _video_streams(container: Any) -> list[Any]:

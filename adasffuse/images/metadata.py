@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -102,15 +103,35 @@ def read_metadata(path: str | Path, keep: str, images: Sequence[ImageOfFile] = (
     return Metadata(data, tags, srgb_profile(), bool(place), on_map, map_tags)
 
 
-def exposure_bias(path: str | Path) -> float | None:
-    """By how many EV a shot was exposed more than the camera measured, as EXIF states it; None where it does not."""
+class Exposure(NamedTuple):
+    """How a shot was exposed, as EXIF states it; None for what it does not state."""
+
+    bias: float | None  # EV more than the camera measured
+    light: float | None  # log2 of exposure time, s, times ISO speed over squared f-number: brightness in EV
+
+
+def exposure_of(path: str | Path) -> Exposure:
+    """How a shot was exposed.  Without an exposure time there is no `light`; ISO speed and f-number may lack in all."""
+    tags = ExifTags.Base
     with open_exif(path) as exif:
-        value = _ifd(exif, ExifTags.IFD.Exif).get(ExifTags.Base.ExposureBiasValue)
+        inner = _ifd(exif, ExifTags.IFD.Exif)
+        bias = _number(inner.get(tags.ExposureBiasValue))
+        seconds, speed, stop = (
+            _number(inner.get(tag)) for tag in (tags.ExposureTime, tags.ISOSpeedRatings, tags.FNumber)
+        )
+    if not seconds or seconds < 0:
+        return Exposure(bias, None)
+    factors = [factor for factor in (seconds, speed) if factor and factor > 0]
+    return Exposure(bias, sum(map(math.log2, factors)) - 2 * math.log2(stop if stop and stop > 0 else 1))
+
+
+def _number(value: object) -> float | None:
+    """A finite number of EXIF data, of several the first; None where there is none."""
     try:
-        bias = float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
+        number = float(value[0] if isinstance(value, tuple) else value)
+    except (TypeError, ValueError, ZeroDivisionError, IndexError):
         return None
-    return bias if math.isfinite(bias) else None
+    return number if math.isfinite(number) else None
 
 
 def _ifd(exif: Image.Exif, ifd: int) -> dict:

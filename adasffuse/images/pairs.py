@@ -9,6 +9,7 @@ import shlex
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,6 +26,7 @@ from adasffuse.images.folders import (
     nearest_folder,
     other_files,
 )
+from adasffuse.images.formats import HEAD, cure_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.patterns import patterns_in, shared_name, suggest_patterns
 from adasffuse.images.plane import check_same_places
@@ -454,6 +456,8 @@ def _no_images(
                 "them"
             )
         if not below:
+            if cure := _cure_of_other(folder):
+                return SceneError(f"no images in {folder}, but {cure}")
             others = "".join(f"; {problem.reason}" for problem in problems)
             return SceneError(f"no images in {folder}; put files ending in {_suffixes()} there{others}")
     folder, below = next(iter(empty.items()))
@@ -466,6 +470,15 @@ def _no_images(
         return SceneError(f"{message}: give the sub-folder in its place")
     better = [path / common[0] if path in empty else path for path in folders]
     return SceneError(f"{message}: give {better[folders.index(folder)]} in its place", folders=better)
+
+
+def _cure_of_other(folder: Path) -> str:
+    """What the first file of a folder of a known kind that is not read is, and what to do; '' where there is none."""
+    for path in other_files(folder):
+        with suppress(OSError), path.open("rb") as file:
+            if cure := cure_of(file.read(HEAD)):
+                return f"{path.name}: {cure}"
+    return ""
 
 
 def _no_volumes(folder: Path) -> SceneError:

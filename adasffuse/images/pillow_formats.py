@@ -39,11 +39,14 @@ PILLOW_CLASSES = {
     "AVIF": AvifImagePlugin.AvifImageFile,
 }
 _DEEP_DECODERS = {"PNG": imagecodecs.png_decode, "JPEG 2000": imagecodecs.jpeg2k_decode}  # of more than 8 bits
+_CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000: its start, then the SIZ marker
 _LOSSLESS_JPEG = {0xC3: imagecodecs.jpegsof3_decode, 0xF7: imagecodecs.jpegls_decode}  # by the marker of the frame
 _MAKE, _ORIENTATION = 271, 274  # EXIF
 _DJI_THERMAL = "APP3"  # segments of a JPEG in which DJI's cameras store thermal counts (ExifTool, DJI ThermalData)
-_PRIMARIES, _TRANSFERS = {9: "BT.2020", 11: "P3", 12: "Display P3"}, {16: "HDR (PQ)", 18: "HDR (HLG)"}  # of H.273
+PRIMARIES = {9: "BT.2020", 11: "P3", 12: "Display P3"}  # wider than sRGB's, of H.273
+_TRANSFERS = {8: "linear light", 16: "HDR (PQ)", 18: "HDR (HLG)"}  # of H.273
 _SRGB_GAMMA = 0.45455  # of PNG's gAMA chunk
+_SRGB_PRIMARIES = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # x and y of red, green and blue
 
 
 def open_pillow(data: bytes, kind: str) -> ImageFile:
@@ -68,6 +71,10 @@ def open_pillow(data: bytes, kind: str) -> ImageFile:
     is_deep = bits > 8 and kind in _DEEP_DECODERS
     image = PILLOW_CLASSES[kind](io.BytesIO(data))
     check_size(image.height, image.width)
+    if kind == "JPEG 2000" and (profile := _jp2_profile(data)):
+        # Pillow does not look for it.  imagecodecs applies it, coarsely, unless it gets the codestream alone.
+        image.info["icc_profile"] = profile
+        data = data[data.find(_CODESTREAM) :]
     notices = _pillow_notices(image, kind, bits, data)
 
     def decode() -> Stored:
@@ -102,7 +109,7 @@ def _bits(data: bytes, kind: str) -> int:
     if kind == "PNG":
         return data[24]  # of the IHDR chunk
     if kind == "JPEG 2000":
-        start = data.find(b"\xff\x4f\xff\x51")  # start of codestream, then the SIZ marker
+        start = data.find(_CODESTREAM)
         return (data[start + 42] & 127) + 1 if start >= 0 else 8
     if kind == "AVIF":
         start = data.find(b"av1C")  # box of the codec's configuration
@@ -150,7 +157,7 @@ def _pillow_notices(image: Image.Image, kind: str, bits: int, data: bytes) -> tu
     notices = []
     if kind != "Netpbm" and getattr(image, "is_animated", False):
         notices.append("holds several pages or frames, only the first is read")
-    notices += [*gamma_notices(image), *_code_notices(image, kind, data)]
+    notices += _code_notices(image, kind, data) or png_notices(image)  # numbers go before what the other chunks say
     if kind == "JPEG" and any(name == _DJI_THERMAL for name, _ in image.applist) and _exif(image, _MAKE) == "DJI":
         notices.append(
             "only its rendering is read, not DJI's thermal data in it; to fuse temperatures, export them as TIFF with "
@@ -163,28 +170,41 @@ def _pillow_notices(image: Image.Image, kind: str, bits: int, data: bytes) -> tu
 
 def _code_notices(image: Image.Image, kind: str, data: bytes) -> list[str]:
     """What is to be said of a PNG or AVIF file that says by numbers (ITU-T H.273) that its values are not sRGB's."""
-    codes = None
+    codes, is_limited = None, False
     if kind == "PNG" and (place := data.find(b"cICP", 0, data.find(b"IDAT"))) >= 0:
-        codes = data[place + 4], data[place + 5]
+        codes, is_limited = (data[place + 4], data[place + 5]), data[place + 7] == 0
     if kind == "AVIF" and (place := data.find(b"colrnclx")) >= 0:
         codes = struct.unpack_from(">HH", data, place + 8)
     if codes is None:
         return []
     primaries, transfer = codes
     said = [_TRANSFERS[transfer]] if transfer in _TRANSFERS else []
-    if primaries in _PRIMARIES and not image.info.get("icc_profile"):  # a profile tells the same, and is used
-        said.append(_PRIMARIES[primaries])
+    if primaries in PRIMARIES and not image.info.get("icc_profile"):  # a profile tells the same, and is used
+        said.append(PRIMARIES[primaries])
+    if is_limited:
+        said.append("limited range")
     if not said:
         return []
     return [f"its colours are {' with '.join(said)}, which is ignored: values are read as sRGB; convert it to sRGB"]
 
 
-def gamma_notices(image: Image.Image) -> tuple[str, ...]:
-    """What is to be said of a PNG file whose gAMA chunk alone says that its values are not those of sRGB."""
-    gamma = image.info.get("gamma")
-    if not gamma or abs(gamma - _SRGB_GAMMA) < 0.02 or {"srgb", "icc_profile"} & set(image.info):
+def png_notices(image: Image.Image) -> tuple[str, ...]:
+    """What is to be said of a PNG file whose gAMA or cHRM chunk alone says that its values are not those of sRGB."""
+    if {"srgb", "icc_profile"} & set(image.info):
         return ()
-    return (f"its gAMA chunk says {gamma:g}, which is ignored: values are read as sRGB; convert it if they are not",)
+    said = []
+    gamma, places = image.info.get("gamma"), image.info.get("chromaticity")
+    if gamma and abs(gamma - _SRGB_GAMMA) >= 0.02:
+        said.append(f"its gAMA chunk says {gamma:g}")
+    if places and max(abs(one - other) for one, other in zip(places[2:], _SRGB_PRIMARIES)) >= 0.02:
+        said.append("its cHRM chunk names other primaries than sRGB's")
+    return tuple(f"{one}, which is ignored: values are read as sRGB; convert it if they are not" for one in said)
+
+
+def _jp2_profile(data: bytes) -> bytes | None:
+    """The ICC profile of a JPEG 2000 file, in a box 'colr' of method 2 or 3 (ISO/IEC 15444-1, I.5.3.3)."""
+    found = re.search(rb"(....)colr[\2\3]", data[: max(0, data.find(b"jp2c"))], re.DOTALL)
+    return data[found.start() + 11 : found.start() + int.from_bytes(found[1], "big")] if found else None
 
 
 def _exif_orientation(image: Image.Image, data: bytes, kind: str) -> int:

@@ -1,6 +1,6 @@
 """Reading image files: pixels as float32 in [0, 1], with depth, value window and no-data mask."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,21 @@ CLIPPED = 0.9  # largest share of values beyond a range without a notice that it
 _CLIPPED_OF_RESULT = 0.05  # the same for a fused image, whose values end at black and white
 _FAR = 10  # widths of a range by which values that belong to it never lie beyond it
 _USED = 1 / 100  # least share of a range that the values of a fused image span
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How values are read; what `read_image` calls so."""
+
+    value_range: tuple[float, float] | None = None
+    no_data: float | None = None
+    thermal: bool = False
+    levels: bool = False
+    border: bool = True
+    option: str = ""
+    result: bool = False
+    find_palette: FindPalette = palette_of
+    measurable: bool = True  # a file, of which commands measure whole folders; advice to give a range says so
 
 
 @checked
@@ -74,67 +89,43 @@ def read_image(
             different numbers, not that of a result, or in other units: the values are 10 times its width from it.  The
             message names the file and says what to do.
     """
+    reading = Reading(value_range, no_data, thermal, levels, border, option, result, find_palette)
     with open_image(path, thermal) as file:
-        image = interpret(
-            file.decode(),
-            file.depth,
-            str(path),
-            value_range,
-            no_data,
-            thermal,
-            levels=levels,
-            border=border,
-            option=option,
-            result=result,
-            find_palette=find_palette,
-        )
+        image = interpret(file.decode(), file.depth, str(path), reading)
     valid = None if image.valid is None else upright(image.valid, file.orientation)
     return replace(image, pixels=upright(image.pixels, file.orientation), valid=valid)
 
 
-def interpret(
-    stored: Stored,
-    depth: str,
-    name: str,
-    value_range: tuple[float, float] | None = None,
-    no_data: float | None = None,
-    thermal: bool = False,
-    measurable: bool = True,
-    levels: bool = False,
-    border: bool = True,
-    option: str = "",
-    result: bool = False,
-    find_palette: FindPalette = palette_of,
-) -> Image:
-    """What stored values mean: an image in sRGB on [0, 1]; arguments and errors as of `read_image`.
+def interpret(stored: Stored, depth: str, name: str, reading: Reading) -> Image:
+    """What stored values mean: an image in sRGB on [0, 1]; errors as of `read_image`.
 
     Args:
         depth: '8', '16' or 'float'.
         name: what errors and notices call it.
-        measurable: it is a file, of which commands measure whole folders; advice to give a range says so.
     """
-    by_value = _missing_by_value(stored, no_data)
-    valid = _valid_where(stored, by_value, thermal and border)
+    value_range, result = reading.value_range, reading.result
+    by_value = _missing_by_value(stored, reading.no_data)
+    valid = _valid_where(stored, by_value, reading.thermal and reading.border)
     notices = list(stored.notices)
     if valid is not None and not valid.any():
         notices.append("holds no data at all")
     values, colour_notices = _colour(stored, value_range)
     used = values if valid is None else values[valid]
     if value_range is not None:
-        window, window_notices = _given_window(stored, used, value_range, depth, name, result)
+        window, window_notices = _given_window(stored, used, depth, name, reading)
         if result and window != stored.span:
-            _check_range_of_result(used, window, name, option)
+            _check_range_of_result(used, window, name, reading.option)
     else:
-        window, window_notices = _own_window(stored, used, depth, name, option, measurable, result)
+        window, window_notices = _own_window(stored, used, depth, name, reading)
     notices += colour_notices + window_notices
     inverted = stored.inverted != (value_range is not None and _is_inverted(value_range))
     if stored.curve is not None and value_range is None:
         pixels = stored.curve.copy()
-    elif levels and valid is None and not inverted and _are_levels(values, window):
+    elif reading.levels and valid is None and not inverted and _are_levels(values, window):
         pixels = values
     else:
         pixels = _to_unit_range(values, *window)
-    palette = find_palette(pixels, valid) if thermal else None
+    palette = reading.find_palette(pixels, valid) if reading.thermal else None
     if palette is not None:
         pixels = palette_places(pixels, palette)
         notices.append(f"false colours of the palette {palette!r}: their order is taken for that of temperatures")
@@ -216,21 +207,21 @@ def _colour(stored: Stored, value_range: tuple[float, float] | None) -> tuple[np
 
 
 def _given_window(
-    stored: Stored, used: np.ndarray, value_range: tuple[float, float], depth: str, name: str, result: bool
+    stored: Stored, used: np.ndarray, depth: str, name: str, reading: Reading
 ) -> tuple[tuple[float, float], list[str]]:
     """Values that become 0 and 1 by a range that was given, and notices; `used` are the values that are data."""
-    low, high = sorted(_two_numbers(value_range, name))
+    low, high = sorted(_two_numbers(reading.value_range, name))
     if depth == "8" and stored.span is not None:
         if (low, high) == stored.span:
             return stored.span, []
-        but = ", but for that it is inverted" if _is_inverted(value_range) else ""
+        but = ", but for that it is inverted" if _is_inverted(reading.value_range) else ""
         return stored.span, [
             f"has 8 bits per channel, which always span 0..255; the range {low:g} {high:g} is not used{but}"
         ]
     outside = np.mean((used < low) | (used > high)) if used.size else 0
-    if outside <= (_CLIPPED_OF_RESULT if result else CLIPPED):
+    if outside <= (_CLIPPED_OF_RESULT if reading.result else CLIPPED):
         return (low, high), []
-    if not result:
+    if not reading.result:
         check_units(used, (low, high), name)
     spans = f"its values span {used.min():g}..{used.max():g}"
     return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
@@ -252,12 +243,13 @@ def check_units(values: np.ndarray, window: tuple[float, float], name: str) -> N
 
 
 def _own_window(
-    stored: Stored, used: np.ndarray, depth: str, name: str, option: str, measurable: bool, result: bool
+    stored: Stored, used: np.ndarray, depth: str, name: str, reading: Reading
 ) -> tuple[tuple[float, float], list[str]]:
     """Values that become 0 and 1 where no range was given, and notices; `used` are the values that are data."""
+    option, result = reading.option, reading.result
     asked = option or "a value range for this source"
     numbers = " LOW HIGH" if option else ", LOW HIGH"
-    folder = ", or 'folder' for one range of all files" if option and measurable and not result else ""
+    folder = ", or 'folder' for one range of all files" if option and reading.measurable and not result else ""
     if stored.span is None:
         spans = f" (they span {used.min():g}..{used.max():g})" if used.size else " (it holds no data at all)"
         raise ImageError(

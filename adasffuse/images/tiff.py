@@ -154,15 +154,19 @@ def _interpret(page: tifffile.TiffPage, values: np.ndarray) -> Stored:
     if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
         raise NotImplementedError(f"photometric interpretation {photometric} with {samples} channels")
     inverted = photometric == _WHITE_IS_ZERO
-    if samples - len(_alphas(page)) >= 3:
+    count = samples - len(_alphas(page))
+    if count >= 3:
         named = _named_bands(page)
         which = "those that it names red, green and blue are read"
+        if not named and count > 3:
+            raise RefusedError(
+                f"holds {count} bands and does not say which are red, green and blue, as of a multispectral camera; "
+                "write these three, or a thermal band, to a file of their own: gdal_translate -b RED -b GREEN -b BLUE "
+                "(their numbers, from 1)"
+            )
         if not named:
             named = [0, 1, 2]
-            which = (
-                "the first three are read as red, green and blue; if they are others, as of a multispectral camera, "
-                "write these three to a file of their own (gdal_translate -b RED -b GREEN -b BLUE)"
-            )
+            which = "which are read as red, green and blue"
         notices = (f"holds {samples} bands, {which}", *said)
         return Stored(values[..., named], "rgb", notices, inverted=inverted, **common)
     return Stored(values[..., 0], "gray", (*_other_bands(page, samples, 1), *said), inverted=inverted, **common)

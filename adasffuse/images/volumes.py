@@ -113,7 +113,8 @@ def read_nifti(path: str | Path) -> Volume:
         OverflowError,
         zlib.error,
     ) as error:
-        raise ImageError(f"{path}: damaged or no NIfTI file ({error}); expected a .nii or .nii.gz volume") from error
+        reason = " ".join(str(error).split())
+        raise ImageError(f"{path}: damaged or no NIfTI file ({reason}); expected a .nii or .nii.gz volume") from error
     return Volume(values, affine, placed=placed)
 
 

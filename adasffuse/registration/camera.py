@@ -13,7 +13,7 @@ import numpy as np
 from adasffuse.arguments import checked
 from adasffuse.images.flir import Placement, as_stored, read_shot
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.read import interpret
+from adasffuse.images.read import Reading, interpret
 from adasffuse.images.stored import Stored
 from adasffuse.registration.transform import Transform, warp_image
 
@@ -63,12 +63,10 @@ def read_camera_pair(
             f"{path}: holds temperatures, but no photograph that could be read; it is a thermal image alone: give the "
             "visible image as second source"
         )
-    thermal = interpret(
-        as_stored(shot.celsius), "float", str(path), ranges[0], no_data[0], thermal=True, option=options[0]
-    )
-    visible = interpret(
-        Stored(shot.photograph, "rgb", span=(0, 255)), "8", str(path), ranges[1], no_data[1], option=options[1]
-    )
+    heat = Reading(ranges[0], no_data[0], thermal=True, option=options[0])
+    thermal = interpret(as_stored(shot.celsius), "float", str(path), heat)
+    light = Reading(ranges[1], no_data[1], option=options[1])
+    visible = interpret(Stored(shot.photograph, "rgb", span=(0, 255)), "8", str(path), light)
     if shot.placement is None:
         unplaced = "does not say how its thermal image lies on its photograph"
         if need_placement:
