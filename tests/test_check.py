@@ -93,6 +93,16 @@ def test_how_to_fuse_one_folder_of_two_sources(tmp_path, capsys, name_a, name_b,
     assert "  pairs by names: 2, if " in said and ("infrared, if one is" in said) == told
 
 
+@pytest.mark.parametrize("step, options", [(4, " --range_a folder"), (257, "")])
+def test_the_command_for_a_camera_s_counts_gives_them_a_range(tmp_path, capsys, step, options):
+    """Counts use a small part of 16 bits; without a range the thermal image hardly shows."""
+    for number in range(2):
+        write_image(tmp_path / f"{number}_T.png", gray(number).astype(np.uint16) * step)
+        write_image(tmp_path / f"{number}_V.png", colour(number + 9))
+    assert check.run([str(tmp_path)]) == 0
+    assert f"--pattern_b '*_V'{options} --task ivf -o fused\n" in capsys.readouterr().out
+
+
 def test_the_command_for_sources_of_other_sizes_registers_them(tmp_path, capsys):
     for number in range(2):
         write_image(tmp_path / f"{number}_T.png", gray(number))

@@ -228,11 +228,19 @@ def test_the_numbers_of_images_are_said_before_training(root, tmp_path, caplog):
 
 
 def test_what_may_be_wrong_with_the_images_is_said_by_the_main_process(root, tmp_path, caplog):
-    patterns = [f"none{number}" for number in range(14)]
+    patterns = [*(f"none{number}" for number in range(14)), "val"]
     train(run_options(root, steps=3, data={"validation": patterns}), tmp_path, "cpu")
     said = [one.message for one in caplog.records]
     assert said[0] == "notice: data.validation: none0 holds no image out; names are stems, without folder and suffix"
     assert len(said) == 11 and said[-1] == "notice: 4 more about the training images"
+
+
+def test_a_run_that_should_hold_pairs_out_and_finds_none_is_refused(root, tmp_path):
+    """As an options file that was copied, with the names of other images in it."""
+    options = run_options(root, steps=1, data={"validation": ["FLIR_*"]}, train={"warmup": 0})
+    with pytest.raises(ValueError, match=r"data.validation holds nothing out: no image is called FLIR_\*; name .*\[\]"):
+        train(options, tmp_path, "cpu")
+    assert not (tmp_path / options.name).exists()
 
 
 def test_held_out_pairs_that_are_also_trained_on_are_said(tmp_path):
@@ -1093,7 +1101,7 @@ def test_photographs_and_a_known_truth(tmp_path):
     for name in "ab":
         write_image(tmp_path / "MFF" / f"image{name.upper()}" / "1.png", texture(40, 40, seed=ord(name)))
         write_image(tmp_path / "sharp" / f"{name}.png", texture(64, 64, seed=ord(name)))
-    data = {"datasets": ["MFF"], "sharp_folder": "sharp", "sharp_share": 0.5}
+    data = {"datasets": ["MFF"], "sharp_folder": "sharp", "sharp_share": 0.5, "validation": []}
     weights = train(run_options(tmp_path, steps=2, task="mff", data=data), tmp_path, "cpu")
     assert load_weights(weights)[1] == "mff"
 

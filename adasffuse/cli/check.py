@@ -24,6 +24,7 @@ from numpy import ndarray
 from adasffuse.cli.arguments import SourcesParser, add_pairing_options, given_path, words_of_source
 from adasffuse.cli.shared import ended_by
 from adasffuse.data.survey import (
+    Facts,
     SourceSurvey,
     Survey,
     data_sets,
@@ -40,6 +41,7 @@ from adasffuse.images.notices import few_of_each, pick_evenly
 from adasffuse.images.pairs import find_scenes
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.patterns import patterns_in
+from adasffuse.images.read import uses_little
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
 from adasffuse.messages import printable
@@ -184,7 +186,7 @@ def _two_sources(source: SourceSurvey) -> list[str]:
     sides = [[pair[k] for pair in pairs] for k in (0, 1)]
     gray = infrared_source(Survey("", None, [SourceSurvey(folder, None, facts=side) for side in sides]))
     lines = [f"  pairs by names: {count}, if {patterns[0]!r} and {patterns[1]!r} are two sources"]
-    deep = [any(one.depth == "float" for one in side) for side in sides]  # whose values alone say nothing
+    deep = [_needs_range(side, source.window) for side in sides]
     task = ""
     if guess_task(*(words_of_source(folder, pattern) for pattern in patterns)) is None:
         task = " --task TASK" if gray is None else " --task ivf"
@@ -195,6 +197,12 @@ def _two_sources(source: SourceSurvey) -> list[str]:
     apart = any((one.height, one.width) != (other.height, other.width) for one, other in pairs)
     task += " --align affine" if apart else ""
     return [*lines, f"  to fuse them: adasffuse fuse {shlex.quote(str(folder))} {options}{task} -o fused"]
+
+
+def _needs_range(side: Sequence[Facts], window: tuple[float, float] | None) -> bool:
+    """Whether images need a range: floating point, or 16 bits of which `window`, lowest to highest, uses little."""
+    depths = {one.depth for one in side}
+    return "float" in depths or ("16" in depths and window is not None and uses_little(*window, (0, 65535)))
 
 
 def _notices_of_files(survey: Survey) -> list[str]:

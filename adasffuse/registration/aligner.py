@@ -115,7 +115,10 @@ class Aligner:
             ImageError: as in `transform`, or there are not two images.
         """
         if len(images) != 2:
-            raise AlignmentError(f"alignment takes two sources, got {len(images)}; align stacks by their own options")
+            raise AlignmentError(
+                f"an Aligner takes two sources, got {len(images)}; stacks are registered by "
+                'fuse_stack(fuser, images, StackOptions(align="similarity")) of adasffuse.inference.stack'
+            )
         a, b = images
         if self.method == IGNORE:
             sizes = [f"{image.pixels.shape[1]}x{image.pixels.shape[0]}" for image in images]

@@ -64,8 +64,9 @@ def train(
         ImageError: training images are missing or unusable; the message lists all problems.
         adasffuse.files.InUseError: another process trains in that folder.
         CheckpointError: the newest checkpoint is damaged, or all were removed while the weights are still there.
-        ValueError: the folder holds a run with other options, processes do not divide the batch, `log.best` names a
-            metric that the held-out pairs cannot have, or the folder's name is not UTF-8.
+        ValueError: the folder holds a run with other options, processes do not divide the batch, `data.validation`
+            names no image that is there, `log.best` names a metric that the held-out pairs cannot have, or the
+            folder's name is not UTF-8.
         FloatingPointError: a loss or gradient is not finite; names step, terms and images.
         OSError: a file cannot be written; earlier checkpoints are intact.
     """
@@ -93,7 +94,7 @@ def train(
                     options.train.warmup,
                     options.train.steps,
                 )
-        _check_best(options, data)
+        _check_held_out(options, data)
         _sampler(options, processes, start=0)  # raises if the processes do not divide the batch
         run = Run(options, processes, prepare)
         stack.enter_context(_named_write_errors(folder))
@@ -268,12 +269,21 @@ def _counts(options: Options, data: MixedCrops) -> str:
     return "; ".join(lines)
 
 
-def _check_best(options: Options, data: MixedCrops) -> None:
-    """Raise ValueError if `log.best` names a metric that needs a truth and no held-out pair has one."""
-    asked = [name for name in TRUTH_METRICS if name in options.log.best.split("+")]
-    if asked and data.validation and all(pair.truth is None for _, pair in data.validation):
+def _check_held_out(options: Options, data: MixedCrops) -> None:
+    """Raise ValueError if `data.validation` names no image that is there, or `log.best` a metric that no pair has."""
+    asked = list(dict.fromkeys(pattern for part in options.parts for pattern in part.data.validation))
+    if asked and not data.validation:
+        example = next((pair.name.rsplit("/", 1)[-1] for part in data.parts for pair in part.pairs), None)
+        such = f", such as {example}" if example else ""
+        names = ", ".join(asked[:3]) + (", ..." if asked[3:] else "")
         raise ValueError(
-            f"log.best asks for {', '.join(asked)}, but no held-out pair has a known truth; "
+            f"data.validation holds nothing out: no image is called {names}; "
+            f"name images of your own{such}, or give [] to train on all of them without validation"
+        )
+    metrics = [name for name in TRUTH_METRICS if name in options.log.best.split("+")]
+    if metrics and data.validation and all(pair.truth is None for _, pair in data.validation):
+        raise ValueError(
+            f"log.best asks for {', '.join(metrics)}, but no held-out pair has a known truth; "
             "hold photographs of data.sharp_folder out with data.validation, or choose another score"
         )
 
