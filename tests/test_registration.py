@@ -596,9 +596,7 @@ def test_a_calibration_is_for_one_size(street):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, street):
     root = tmp_path_factory.mktemp("pairs")
-    infrared, visible = (
-        Image(cv2.resize(image.pixels, (160, 120), interpolation=cv2.INTER_AREA)) for image in street
-    )
+    infrared, visible = (Image(cv2.resize(image.pixels, (160, 120), interpolation=cv2.INTER_AREA)) for image in street)
     for stem, matrix in (("1", affine(1, 1.0, (7, -6))), ("2", affine(-1, 1.01, (8, -5)))):
         write_image(root / "infrared" / f"{stem}.png", moved(infrared, matrix).pixels)
         write_image(root / "visible" / f"{stem}.png", visible.pixels)
