@@ -5,8 +5,8 @@ from functools import cache
 import cv2
 import numpy as np
 import pytest
+from tiny import rendered_samples
 
-from adasffuse.data.samples import sample_pairs
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import luminance
 from adasffuse.inference import Fuser, load_fuser
@@ -27,7 +27,7 @@ def fuser(request) -> Fuser:
 @cache
 def sources(task: str) -> tuple[np.ndarray, ...]:
     """The first sample of a task, reduced to 80 x 64 pixels: uint8, (H, W) or (H, W, 3)."""
-    sample = sample_pairs(task)[0]
+    sample = rendered_samples(task)[0]
     return tuple(cv2.resize(x, (80, 64), interpolation=cv2.INTER_AREA) for x in (sample.a, sample.b))
 
 
