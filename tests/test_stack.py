@@ -582,7 +582,7 @@ def test_channels_are_stacks_of_their_own(tmp_path):
 def stacks(tmp_path):
     for name in ("one", "two"):
         (tmp_path / "in" / name).mkdir(parents=True)
-        bracket(tmp_path / "in" / name)
+        bracket(tmp_path / "in" / name, image=scene(80, 100))
     return tmp_path / "in"
 
 
@@ -710,7 +710,7 @@ def test_a_folder_without_images_is_named(stacks, weights, tmp_path, capsys):
 def test_processes_share_the_stacks_and_one_reports(stacks, weights, tmp_path, capsys, monkeypatch):
     """Two threads in place of processes, over the store that processes have."""
     (stacks / "more").mkdir()
-    bracket(stacks / "more", stops=(-1, 1))
+    bracket(stacks / "more", stops=(-1, 1), image=scene(80, 100))
     (stacks / "two" / "0.png").write_bytes(b"no image")
     store, own, statuses = dist.HashStore(), threading.local(), {}
     monkeypatch.setattr(inference, "join_ranks", lambda: nullcontext(own.ranks))
@@ -833,7 +833,7 @@ def test_brackets_in_which_shots_were_lost_are_not_cut(tmp_path, biases, lost):
 def test_one_image_in_two_formats_is_refused_and_a_command_given_that_works(stacks, weights, tmp_path, capsys):
     photos = stacks / "one photo"
     (stacks / "one").rename(photos)
-    write_image(photos / "1.tif", texture(160, 200, 1))
+    write_image(photos / "1.tif", texture(80, 100, 1))
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
     out = capsys.readouterr().out
     assert "1.png and 1.tif are called alike, as one image in two formats" in out and "two: 3 of 3" in out
