@@ -777,8 +777,8 @@ def test_files_of_several_pages_are_a_stack_each(weights, tmp_path, capsys):
 
 def test_a_folder_is_cut_into_stacks_of_so_many_images(weights, tmp_path, capsys):
     (tmp_path / "in").mkdir()
-    other = cv2.resize(photographs.chelsea(), (200, 160), interpolation=cv2.INTER_AREA)
-    for number, path in zip((8, 9, 10), bracket(tmp_path)):
+    other = cv2.resize(photographs.chelsea(), (100, 80), interpolation=cv2.INTER_AREA)
+    for number, path in zip((8, 9, 10), bracket(tmp_path, image=scene(80, 100))):
         path.rename(tmp_path / "in" / f"p{number}.png")
     for number, path in zip((11, 12, 13), bracket(tmp_path, image=other)):
         path.rename(tmp_path / "in" / f"p{number}.png")
@@ -922,7 +922,7 @@ def test_what_differs_in_numbers_is_said_once(weights, tmp_path, capsys):
 
 def test_metadata_of_the_middle_image_are_kept(weights, tmp_path, capsys):
     (tmp_path / "in").mkdir()
-    for number, path in enumerate(bracket(tmp_path)):
+    for number, path in enumerate(bracket(tmp_path, image=scene(80, 100))):
         exif = pillow.Exif()
         exif[272] = f"camera {number}"
         exif.get_ifd(0x8825)[1] = "N"
