@@ -27,7 +27,15 @@ from adasffuse.models import mamba, scan_reference
 ROOT = Path(__file__).parents[1]
 
 
-def test_inference_benchmark(tmp_path, capsys):
+def test_inference_benchmark(tmp_path, capsys, monkeypatch):
+    """Measured in this process; test_benchmark_beside_references starts one for each network."""
+
+    def here(command: list[str], what: str) -> dict:
+        assert benchmark.main(command[2:]) == 0
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    monkeypatch.setattr(benchmark, "run_alone", here)
+    monkeypatch.setattr(benchmark, "keep_freed_memory", lambda one_arena: None)  # for the rest of the process
     out = tmp_path / "rows.json"
     arguments = ["--size", "small", "--resolutions", "40x24", "--precision", "float32", "--repeats", "2"]
     assert benchmark.main([*arguments, "--threads", "1", "--device", "cpu", "--json", str(out)]) == 0

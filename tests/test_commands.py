@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import cv2
 import pytest
 from example_files import ROOT, write_example_files
 
@@ -80,7 +81,7 @@ SLOW = (
     "python scripts/score_weights.py --weights general --size small --root_path DATA/test "
     "--datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --json scores.json",
 )
-SIZES = {"data.md": (256, 384)}  # its comparison names a box
+ENLARGED = {"data.md": (384, 256)}  # width, height; its comparison names a box
 THERMAL = {"files.md": "radiometric"}  # what is called `thermal` on a page, else counts of 16 bits
 SMALL = (80, 104)  # height, width
 
@@ -164,18 +165,12 @@ def run(command: Command) -> int:
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory):
-    """A function that gives the folder of example files of a size."""
+    """The folder of example files."""
     for package in ("av", "flyr", "nibabel", "pydicom", "shtab", "matplotlib"):
         pytest.importorskip(package)
-    made: dict[tuple[int, int], Path] = {}
-
-    def of_size(size: tuple[int, int]) -> Path:
-        if size not in made:
-            made[size] = tmp_path_factory.mktemp("examples")
-            write_example_files(made[size], size)
-        return made[size]
-
-    return of_size
+    root = tmp_path_factory.mktemp("examples")
+    write_example_files(root, SMALL)
+    return root
 
 
 @pytest.fixture
@@ -185,7 +180,11 @@ def reader(examples, tmp_path, tmp_path_factory, monkeypatch):
 
     def enter(page: str) -> Path:
         folder = tmp_path / "reader"
-        shutil.copytree(examples(SIZES.get(page, SMALL)), folder, symlinks=True)
+        shutil.copytree(examples, folder, symlinks=True)
+        for name in ("thermal", "rgb", "results/IVF", "OTHER/IVF") if page in ENLARGED else ():
+            for path in (folder / name).iterdir():
+                image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+                cv2.imwrite(str(path), cv2.resize(image, ENLARGED[page]))
         if page in THERMAL:
             shutil.rmtree(folder / "thermal")
             shutil.copytree(folder / THERMAL[page], folder / "thermal")

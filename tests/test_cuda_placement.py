@@ -86,11 +86,11 @@ def test_training_on_a_gpu_saves_and_continues(tmp_path, cuda):
         "data": {"root_path": str(root), "datasets": ["IVF"], "validation": ["val"], "crop": 48, "glare": 0.5},
         "model": {"patch": 2, **SHAPE},
         "loss": {"vif": 1, "edges": 1, "correlation": 1, "spurious": 1, "evenly": True, "target": "hot", "targets": 1},
-        "log": {"panel": 2, "validate": 2, "checkpoint": 2},
+        "log": {"panel": 1, "validate": 1, "checkpoint": 1},
     }
-    for steps in (2, 4):
+    for steps in (1, 2):
         values["train"] = {"steps": steps, "batch_size": 2, "warmup": 1, "ema": 0.9, "precision": "bfloat16"}
         train(parse_options(values), tmp_path / "runs", "cuda")
     state = load_checkpoint(newest_checkpoint(tmp_path / "runs" / "run"))
-    assert state["step"] == 4
+    assert state["step"] == 2
     assert all(value.device.type == "cpu" and value.isfinite().all() for value in state["model"].values())

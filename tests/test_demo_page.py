@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -17,10 +18,13 @@ from tiny import texture
 from adasffuse import load_fuser
 from adasffuse.images.write import write_image
 
-playwright = pytest.importorskip("playwright.sync_api")
-pytest.importorskip("gradio")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium")]
+LACKING = [name for name in ("playwright", "gradio") if find_spec(name) is None]  # imported only if tests are run
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(LACKING), reason=f"needs {' and '.join(LACKING)}"),
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium"),
+]
 PATIENCE = 120_000  # milliseconds; on a free machine each step takes a second or two
 
 
@@ -42,7 +46,9 @@ def address(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as running:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
         started = running.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield started
         started.close()

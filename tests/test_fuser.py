@@ -10,10 +10,9 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from tiny import Mean, network, texture, write_weights
+from tiny import Mean, network, rendered_samples, texture, write_weights
 
 import adasffuse
-from adasffuse.data.samples import sample_pairs
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images import levels
 from adasffuse.images.arrays import as_image
@@ -345,7 +344,7 @@ def test_precision_of_this_machine_and_by_name():
 @pytest.mark.parametrize("task", TASKS)
 def test_bfloat16_keeps_the_image(task):
     """Released weights: at least 48 dB between the precisions."""
-    sample = sample_pairs(task)[0]
+    sample = rendered_samples(task)[0]
     a, b = (cv2.resize(luminance(as_image(x).pixels), (160, 128)) for x in (sample.a, sample.b))
     exact, fast = (load_fuser(task, device="cpu", precision=p).fuse_luminance(a, b) for p in ("float32", "bfloat16"))
     assert 10 * np.log10(1 / np.square(exact - fast).mean()) > 48

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,15 +151,6 @@ def test_systems_that_do_not_say_which_cores_a_process_may_use(data, monkeypatch
     expected = folder_module.score_pairs(pairs, {"average": None}).rows
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # macOS, Windows
     assert folder_module.score_pairs(pairs, {"average": None}).rows == expected
-
-
-def test_any_number_of_workers_gives_the_same_numbers(data):
-    for workers in (1, 2):
-        assert (
-            run(data, "--baselines", "laplacian", "--no_cache", "--workers", workers, "--csv", data / f"{workers}.csv")
-            == 0
-        )
-    assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
 
 
 def test_cache_computes_only_what_is_new(data, monkeypatch):
@@ -370,6 +362,9 @@ def test_folders_and_files_in_a_row_score_as_with_options(data, capsys):
 # One image that cannot be scored never stops the others.
 
 
+NO_TEXT = os.fsdecode(b"p\xff\x1b[31m")  # no UTF-8
+
+
 def scored_names(table: Path) -> dict[str, list[str]]:
     """Method to names of the images in a CSV file."""
     names: dict[str, list[str]] = {}
@@ -408,8 +403,7 @@ def test_a_method_that_lacks_an_image_is_compared_on_those_that_all_have(data, c
     assert content["methods"]["average"]["mean"]["EN"] == pytest.approx(mean_entropy)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_images_that_cannot_be_used_are_named_and_the_rest_is_scored(data, capsys, workers):
+def test_images_that_cannot_be_used_are_named_and_the_rest_is_scored(data, capsys):
     (data / "mean" / "p0.png").write_bytes((data / "mean" / "p0.png").read_bytes()[:200])  # truncated
     (data / "mean" / "p1.png").unlink()
     os.mkfifo(data / "mean" / "p1.png")
@@ -420,7 +414,7 @@ def test_images_that_cannot_be_used_are_named_and_the_rest_is_scored(data, capsy
     (data / "mean" / "p4.png").unlink()
     (data / "mean" / "p4.png").symlink_to("/dev/zero")
     (data / "mean" / "notes.txt").write_text("not an image")
-    assert run(data, "--fused", data / "mean", "--csv", data / "s.csv", "--workers", workers) == 0
+    assert run(data, "--fused", data / "mean", "--csv", data / "s.csv") == 0
     shown = capsys.readouterr()
     assert scored_names(data / "s.csv") == {"mean": ["p2", "p5"]}
     for words in ("p0 of mean: ", "mean/p1.png is no regular file", "mean/p3.png is 40x48", "mean/p4.png is no reg"):
@@ -428,13 +422,30 @@ def test_images_that_cannot_be_used_are_named_and_the_rest_is_scored(data, capsy
     assert "also holds notes.txt, no image by name" in shown.err
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_names_that_are_no_text_are_scored_and_shown_escaped(data, capsys, workers):
-    odd = os.fsdecode(b"p\xff\x1b[31m")
+def test_any_number_of_workers_says_and_scores_the_same(data, capsys):
+    """Of images that cannot be used and a name that is no text, too."""
+    for folder in ("data/IVF/infrared", "data/IVF/visible", "mean"):
+        (data / folder / "p1.png").rename(data / folder / f"{NO_TEXT}.png")
+        for name in ("damaged", "small"):
+            shutil.copy(data / folder / "p0.png", data / folder / f"{name}.png")
+    (data / "mean" / "damaged.png").write_bytes((data / "mean" / "p0.png").read_bytes()[:200])
+    write_image(data / "mean" / "small.png", np.zeros((48, 40), np.uint8))
+    found = []
+    for workers in (1, 2):
+        table = data / f"{workers}.csv"
+        words = ["--baselines", "laplacian", "--no_cache", "--workers", workers, "--csv", table]
+        assert run(data, "--fused", data / "mean", *words) == 0
+        found.append((table.read_bytes(), capsys.readouterr().out.replace(str(table), "")))
+    assert found[0] == found[1] and b"p\xff" in found[0][0]
+    assert "not scored: damaged of mean: " in found[0][1] and "small.png is 40x48" in found[0][1]
+
+
+def test_names_that_are_no_text_are_scored_and_shown_escaped(data, capsys):
+    odd = NO_TEXT
     for folder in ("data/IVF/infrared", "data/IVF/visible", "mean"):
         (data / folder / "p1.png").rename(data / folder / f"{odd}.png")
     (data / "mean" / f"{odd}.png").write_bytes(b"damaged")
-    files = ["--csv", data / "s.csv", "--json", data / "s.json", "--workers", workers]
+    files = ["--csv", data / "s.csv", "--json", data / "s.json"]
     assert run(data, "--fused", data / "mean", "--baselines", "average", *files) == 0
     shown = capsys.readouterr()
     assert "not scored: p\\xff\\x1b[31m of mean" in shown.out and "\x1b" not in shown.out + shown.err
@@ -693,11 +704,6 @@ def children(pid: int) -> list[int]:
 
 
 UNGUARDED = """
-from adasffuse.metrics.folder import score_folders
-table = score_folders("data/IVF/infrared", "data/IVF/visible", {}, ["average"], workers=2)
-print(len(table.rows))
-"""
-IN_A_THREAD = """
 from threading import Thread
 from adasffuse.cli.score import run
 arguments = "--root_path data --dataset IVF --baselines average --workers 2 --csv thread.csv".split()
@@ -707,11 +713,11 @@ thread.join()
 """
 
 
-def test_scripts_without_a_guard_and_threads_can_score(data):
-    (data / "script.py").write_text(UNGUARDED + IN_A_THREAD)
+def test_a_thread_of_a_script_without_a_guard_can_score(data):
+    (data / "script.py").write_text(UNGUARDED)
     process = start(data, code="import runpy; runpy.run_path('script.py', run_name='__main__')")
     out, error = process.communicate(timeout=60)
-    assert out.startswith("3\n") and out.endswith("\n0\n") and error == "" and (data / "thread.csv").exists()
+    assert out.endswith("\n0\n") and error == "" and (data / "thread.csv").exists()
 
 
 def test_a_worker_that_dies_costs_its_own_job_alone():

@@ -744,7 +744,7 @@ def test_malformed_files_raise_only_image_errors(tmp_path):
         tifffile.imwrite(tmp_path / "o.tif", image.astype(np.uint16), photometric="rgb", **options)
         originals.append((tmp_path / "o.tif").read_bytes())
     refused = 0
-    for number in range(440):
+    for number in range(220):
         data = bytearray(originals[number % len(originals)])
         for _ in range(rng.integers(1, 6)):
             data[rng.integers(0, min(len(data), 400))] = rng.integers(0, 256)
@@ -754,7 +754,7 @@ def test_malformed_files_raise_only_image_errors(tmp_path):
         except ImageError as error:
             assert "bad.img" in str(error)
             refused += 1
-    assert refused > 100
+    assert refused > 50
 
 
 # ---- Writing

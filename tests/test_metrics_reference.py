@@ -18,13 +18,13 @@ from adasffuse.metrics.vif import vif_terms
 
 CASES = (
     "ctmri37009_laplacian",
-    "ctmri37009_max",
     "road09573_average",
-    "road09573_laplacian",
     "tno05_densefuse",
-    "tno05_seafusion",
     "tno37_ifcnn",
-    "tno37_u2fusion",
+    *(  # of the same scenes
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("ctmri37009_max", "road09573_laplacian", "tno05_seafusion", "tno37_u2fusion")
+    ),
 )
 TWELVE = ("EN", "SD", "SF", "AG", "MI", "MSE", "PSNR", "CC", "SCD", "VIFF", "Qabf", "SSIM")
 

@@ -19,9 +19,9 @@ def test_a_mean_weighted_by_shares(tmp_path):
     assert mix([f"{a}=1", f"{b}=3", "--out", str(out)]) == 0
     mixed, task = load_weights(out)
     assert task == "ivf"
+    first, second = (network(seed).state_dict() for seed in (1, 2))
     for name, value in mixed.state_dict().items():
-        expected = 0.25 * network(1).state_dict()[name] + 0.75 * network(2).state_dict()[name]
-        torch.testing.assert_close(value, expected)
+        torch.testing.assert_close(value, 0.25 * first[name] + 0.75 * second[name])
     with safe_open(out, framework="pt") as file:
         record = json.loads(file.metadata()["record"])
     assert record == {"mean_of": [{"share": 1.0, "steps": 0, "seed": 0}, {"share": 3.0, "steps": 0, "seed": 0}]}

@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import adasffuse
 from adasffuse import installation
 from adasffuse.installation import install_command
 
@@ -26,10 +27,8 @@ import adasffuse
 heavy = {"torch", "cv2", "numpy"} & set(sys.modules)
 assert not heavy, heavy
 listed = [name for name in dir(adasffuse) if not name.startswith("_")]
-before = adasffuse.load_fuser
-assert importlib.reload(adasffuse) is adasffuse and adasffuse.load_fuser is before
-from adasffuse import *
-assert load_fuser is before
+before = adasffuse.TASKS
+assert importlib.reload(adasffuse) is adasffuse and adasffuse.TASKS is before
 print(*listed)
 print(adasffuse.__version__)
 """
@@ -42,6 +41,12 @@ def test_public_names_are_listed_and_imported_on_first_use():
     names, version = done.stdout.splitlines()
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert names.split() == NAMES and version == stated
+
+
+def test_a_star_imports_all_public_names():
+    found = {}
+    exec("from adasffuse import *", found)
+    assert set(NAMES) <= set(found) and found["load_fuser"] is adasffuse.load_fuser
 
 
 @pytest.mark.parametrize("stub", sorted((ROOT / "adasffuse").rglob("__init__.pyi")), ids=lambda stub: stub.parent.name)

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from functools import cache
 
 import benchmark_registration
 import cv2
@@ -21,6 +22,7 @@ from adasffuse.images.write import write_image
 from adasffuse.inference import results as results_module
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.misalignment import misaligned_frames_notice, misaligned_pairs_notice
+from adasffuse.registration import aligner as aligner_module
 from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load_calibration
 from adasffuse.registration.estimate import Glance, estimate, misalignment, notable_misalignment
 from adasffuse.registration.matching import Correlation, prominence
@@ -115,7 +117,7 @@ def test_known_movements_of_an_infrared_image(street, method, matrix):
     assert corner_shift(found.matrix, matrix @ own, SIZE) < 1.0
 
 
-@pytest.mark.parametrize("matrix", [np.eye(3), affine(2, 1.02, (6, -5)), affine(-3, 0.97, (-9, 7))])
+@pytest.mark.parametrize("matrix", [np.eye(3), affine(-3, 0.97, (-9, 7))])
 def test_an_estimate_is_refined_until_it_stays_where_it_is(street, matrix):
     """One step at full size stops 0.19 to 0.28 pixels short."""
     infrared, visible = street
@@ -183,7 +185,7 @@ def test_what_cannot_be_registered(street):
         estimate(visible, visible, "rigid")
 
 
-@pytest.mark.parametrize("share", [255 * 5 / 65535, 40 / 65535, 1 / 4])
+@pytest.mark.parametrize("share", [40 / 65535, 1 / 4])
 def test_a_deep_image_is_registered_at_the_range_of_its_own_values(street, share):
     """Counts of a thermal camera take a small part of 16 bits; some dead pixels lie far outside it."""
     infrared, visible = street
@@ -246,12 +248,16 @@ def test_pairs_that_are_too_far_off_for_a_glance_are_told(street):
     assert said.startswith("3 of 3 pairs of frames") and "were the cameras moved" in said
 
 
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+
+
+@cache
 def rendered_street(seed):
     scene = night_scene(np.random.default_rng(seed), SIZE)
     return Image(np.float32(scene.infrared)), Image(np.float32(scene.visible))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_different_scenes_are_refused(street, seed):
     infrared, visible = rendered_street(seed)
     estimate(infrared, visible)
@@ -260,18 +266,19 @@ def test_different_scenes_are_refused(street, seed):
             estimate(*pair)
 
 
-def test_the_field_of_view_is_found_by_registering_at_several_scales():
-    """A thermal camera of 280x190 pixels that shows more than the visible one: 0.62 of its pixels are one of them."""
-    scene = night_scene(np.random.default_rng(7), (360, 480))
-    matrix = affine(-1.1, 0.62, (9, -30))
-    thermal = cv2.warpAffine(np.float32(scene.infrared), matrix[:2], (280, 190), flags=cv2.INTER_AREA)
-    visible = Image(np.float32(scene.visible[45:315]))
-    expected = matrix @ affine(shift=(0, 45))
+def test_the_field_of_view_is_found_by_registering_at_several_scales(street):
+    """A thermal camera of 187x127 pixels that shows more than the visible one: 0.3 of its pixels are one of them."""
+    infrared, visible = (image.pixels for image in street)
+    matrix = affine(-1.1, 0.3, (45, 28))
+    flags = {"flags": cv2.INTER_AREA, "borderMode": cv2.BORDER_REFLECT}
+    thermal = cv2.warpAffine(infrared, matrix[:2], (187, 127), **flags)
+    visible = Image(visible[30:210])
+    expected = matrix @ affine(shift=(0, 30))
     found = estimate(Image(thermal), visible).transform.matrix
     assert corner_shift(found, expected, visible.pixels.shape[:2]) < 1.5
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_smooth_field_does_not_follow_noise(seed):
     infrared, visible = rendered_street(seed)
     found = estimate(infrared, visible, "deformable")
@@ -439,7 +446,8 @@ def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():
     assert strict["VIFF"] < 0.8 * own["VIFF"] and strict["SSIM"] < own["SSIM"]
 
 
-def test_too_few_pairs_to_be_of_different_scenes_are_refused(capsys):
+def test_too_few_pairs_to_be_of_different_scenes_are_refused(capsys, monkeypatch):
+    monkeypatch.setattr(benchmark_registration, "rendered_pair", lambda seed: None)  # nothing is computed of them
     assert benchmark_registration.main(["--rendered", "2", "--checks"]) == 1
     assert "error: --checks compares different scenes: 3 pairs or more are needed, got 2" in capsys.readouterr().err
 
@@ -481,13 +489,18 @@ def slices_of_heads(*movements):
         yield str(seed), moved(scan, matrix), mri
 
 
-def test_slices_of_blurred_scans_are_calibrated_where_they_agree_best_together():
-    pairs, size = list(slices_of_heads(*[affine(2, 1.02, (5, -4))] * 3)), (192, 192)
-    found = [estimate(a, b, "affine", "medical") for _, a, b in pairs]
-    corners = np.float64([[[0, 0], [191, 0], [0, 191]]])
-    median = np.median([cv2.perspectiveTransform(corners, one.transform.matrix)[0] for one in found], axis=0)
-    median = np.vstack([cv2.getAffineTransform(np.float32(corners[0]), np.float32(median)), [0, 0, 1]])
+def test_slices_of_blurred_scans_are_calibrated_where_they_agree_best_together(monkeypatch):
+    pairs, size = slices_of_heads(*[affine(2, 1.02, (5, -4))] * 3), (192, 192)
+    found = []
+
+    def kept(*arguments):
+        found.append(estimate(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(aligner_module, "estimate", kept)
     together = calibrate(pairs, "affine", "medical").transform.matrix
+    assert len(found) == 3
+    median = aligner_module._median_matrix([one.transform.matrix for one in found], size, "affine")
 
     def information(matrix):
         return np.mean([one.information(matrix)[0] for one in found])
@@ -495,7 +508,8 @@ def test_slices_of_blurred_scans_are_calibrated_where_they_agree_best_together()
     assert 0.05 < corner_shift(together, median, size) < 2
     best = information(together)
     assert best > information(median)
-    assert all(best > information(together @ affine(*step)) for step in ((1,), (-1,), (0, 1.02), (0, 0.98)))
+    steps = ((1,), (-1,), (0, 1.02), (0, 0.98))
+    assert all(best > information(together @ affine(*step)) for step in steps)
 
 
 def test_slices_that_do_not_agree_are_no_calibration():
@@ -582,8 +596,8 @@ def test_a_calibration_is_for_one_size(street):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, street):
     root = tmp_path_factory.mktemp("pairs")
-    infrared, visible = street
-    for stem, matrix in (("1", affine(1, 1.0, (9, -7))), ("2", affine(-1, 1.01, (10, -6)))):
+    infrared, visible = (Image(cv2.resize(image.pixels, (160, 120), interpolation=cv2.INTER_AREA)) for image in street)
+    for stem, matrix in (("1", affine(1, 1.0, (7, -6))), ("2", affine(-1, 1.01, (8, -5)))):
         write_image(root / "infrared" / f"{stem}.png", moved(infrared, matrix).pixels)
         write_image(root / "visible" / f"{stem}.png", visible.pixels)
     return root
@@ -612,7 +626,7 @@ def test_fusing_registers_when_asked_to(folders, weights, tmp_path, capsys):
     moved_sources = [str(tmp_path / "moved" / name) for name in ("infrared", "visible")]
     assert fuse.run([*moved_sources, *arguments[2:], "-o", str(tmp_path / "again")]) == 0
     one, other = (read_image(tmp_path / name / "1.png").pixels for name in ("aligned", "again"))
-    assert np.abs(one - other)[30:-30, 30:-30].mean() < 0.01
+    assert np.abs(one - other)[20:-20, 20:-20].mean() < 0.01
 
 
 def test_one_bad_pair_fails_by_name(folders, weights, tmp_path, capsys):
@@ -632,7 +646,7 @@ def test_calibrate_once_and_apply(folders, weights, tmp_path, capsys):
     assert align.run([*sources, "--save", str(file), "--grid", "a"]) == 2
     assert "--grid a: a calibration serves both grids" in capsys.readouterr().err and not file.exists()
     assert align.run([*sources, "--save", str(file)]) == 0
-    assert json.loads(file.read_text())["size_a"] == [320, 240]
+    assert json.loads(file.read_text())["size_a"] == [160, 120]
     arguments = [*sources, "--weights", str(weights), "-o", str(tmp_path / "out"), "--calibration", str(file)]
     assert fuse.run(arguments) == 0
     assert fuse.run([*arguments, "--align", "affine"]) == 2

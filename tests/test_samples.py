@@ -3,7 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+from tiny import rendered_samples
 
+from adasffuse.data import samples as samples_module
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images.color import luminance
 from adasffuse.images.dataset_folders import scene_folders
@@ -19,7 +21,7 @@ def sharpness(image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("task_id", TASKS)
 def test_every_task_has_registered_pairs(task_id):
-    samples = sample_pairs(task_id)
+    samples = rendered_samples(task_id)
     assert len(samples) >= 2 and len({sample.name for sample in samples}) == len(samples)
     for sample in samples:
         assert sample.a.dtype == sample.b.dtype == np.uint8
@@ -29,30 +31,30 @@ def test_every_task_has_registered_pairs(task_id):
 
 @pytest.mark.parametrize("task_id", ["ivf", "mef", "mff"])
 def test_each_source_is_sharper_somewhere(task_id):
-    for sample in sample_pairs(task_id):
+    for sample in rendered_samples(task_id):
         better = sharpness(sample.a) > sharpness(sample.b)
         assert 0.05 < better.mean() < 0.95, sample.name
 
 
 def test_each_medical_source_is_brighter_somewhere():
-    for sample in sample_pairs("mif"):
+    for sample in rendered_samples("mif"):
         difference = luminance(sample.a / np.float32(255)) - luminance(sample.b / np.float32(255))
         assert min((difference > 0.1).mean(), (difference < -0.1).mean()) > 0.05, sample.name
 
 
 def test_medical_samples_cover_every_subset():
-    assert [sample.subset for sample in sample_pairs("mif")] == ["CT-MRI", "PET-MRI", "SPECT-MRI"]
-    assert [sample.a.ndim for sample in sample_pairs("mif")] == [2, 3, 3]
+    assert [sample.subset for sample in rendered_samples("mif")] == ["CT-MRI", "PET-MRI", "SPECT-MRI"]
+    assert [sample.a.ndim for sample in rendered_samples("mif")] == [2, 3, 3]
 
 
 def test_samples_are_always_the_same():
-    first = [sample for task_id in TASKS for sample in sample_pairs(task_id)]
+    first = [sample for task_id in TASKS for sample in rendered_samples(task_id)]
     again = [sample for task_id in TASKS for sample in sample_pairs(task_id)]
     assert all(np.array_equal(x.a, y.a) and np.array_equal(x.b, y.b) for x, y in zip(first, again))
 
 
 def test_people_in_the_street_are_hot_and_dark_and_signs_only_bright():
-    street = sample_pairs("ivf")[0]
+    street = rendered_samples("ivf")[0]
     visible = luminance(street.b.astype(np.float32) / 255)
     heat = street.a / np.float32(255)
     count, labels, areas, _ = cv2.connectedComponentsWithStats((heat > 0.7).astype(np.uint8))
@@ -63,7 +65,8 @@ def test_people_in_the_street_are_hot_and_dark_and_signs_only_bright():
     assert lit.sum() > 100 and (heat[lit] < 0.7).all()
 
 
-def test_written_samples_are_found_as_pairs(tmp_path):
+def test_written_samples_are_found_as_pairs(tmp_path, monkeypatch):
+    monkeypatch.setattr(samples_module, "sample_pairs", rendered_samples)
     for task in TASKS.values():
         samples = {sample.name: sample for sample in write_samples(tmp_path, task.id)}
         for folder in scene_folders(tmp_path, task.folder):

@@ -9,11 +9,10 @@ import score_focus
 import score_weights
 import scoring
 from skimage import data as photographs
-from tiny import texture, write_ivf, write_weights
+from tiny import rendered_samples, texture, write_ivf, write_weights
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import task_script as cli
-from adasffuse.data.samples import write_samples
 from adasffuse.images.color import luminance, rgb_to_ycbcr
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
@@ -123,12 +122,15 @@ def test_every_second_pair_of_one_set(run, tmp_path):
 
 
 def test_exposures_get_mef_ssim_and_colour_mertens(run, tmp_path):
-    sample, _ = write_samples(tmp_path / "data", "mef")
+    cat = rendered_samples("mef")[0]
+    a, b = (cv2.resize(image, (120, 80), interpolation=cv2.INTER_AREA) for image in (cat.a, cat.b))
+    for folder, image in (("low", a), ("over", b)):
+        write_image(tmp_path / "data/MEF" / folder / "cat.png", image)
     _, content, markdown = run("--root_path", tmp_path / "data", "--datasets", "MEF", "--pairs", 1)
     scores = content["sets"]["MEF"]["MEF_SSIM"]
     assert set(scores) == {"AdaSFFuse", *BASELINES, *scoring.COLOR_MERTENS}
-    fused = cv2.createMergeMertens(1, 1, 1).process([sample.a, sample.b])
-    expected = evaluate(sample.a, sample.b, np.rint(fused.clip(0, 1) * 255).astype(np.uint8), ["MEF_SSIM"])
+    fused = cv2.createMergeMertens(1, 1, 1).process([a, b])
+    expected = evaluate(a, b, np.rint(fused.clip(0, 1) * 255).astype(np.uint8), ["MEF_SSIM"])
     assert scores["mertens colour"] == pytest.approx(expected["MEF_SSIM"], abs=1e-6)
     assert "MEF-SSIM: AdaSFFuse" in markdown
     assert "254..255 where a source is within 20..235" in markdown and "0..24 where a source is" in markdown

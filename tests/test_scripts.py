@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import texture, write_ivf, write_weights
+from tiny import rendered_samples, texture, write_ivf, write_weights
 
-from adasffuse.data.samples import sample_pairs, write_samples
+from adasffuse.data import samples
+from adasffuse.data.samples import write_samples
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.pairs import find_scenes
 from adasffuse.images.read import read_image
@@ -35,6 +36,11 @@ def weights(tmp_path_factory):
     """Weights files of a tiny network, one per task."""
     folder = tmp_path_factory.mktemp("weights")
     return {task: write_weights(folder / f"{task}.safetensors", task) for task in TASKS}
+
+
+@pytest.fixture(autouse=True)
+def samples_are_rendered_once(monkeypatch):
+    monkeypatch.setattr(samples, "sample_pairs", rendered_samples)
 
 
 @pytest.fixture
@@ -65,10 +71,10 @@ def files(folder: Path) -> list[str]:
 def test_without_data_the_samples_are_fused(task, run, tmp_path):
     scores = task == "mif"
     status, out, _ = run(task, *([] if scores else ["--no_scores"]))
-    samples = sample_pairs(task)
-    assert status == 0 and len(samples) >= 2
+    made = rendered_samples(task)
+    assert status == 0 and len(made) >= 2
     assert out.startswith("built-in samples (no --root_path given):\n")
-    for sample in samples:
+    for sample in made:
         assert f"  {sample.name}: {sample.title}" in out
         folder = tmp_path / "out/samples" / task.upper() / sample.subset / "fused"
         assert size_of(folder / f"{sample.name}.png") == sample.a.shape[:2]
@@ -565,7 +571,7 @@ def test_a_second_run_replaces_its_results(run, tmp_path):
 @pytest.mark.parametrize("task", TASKS)
 def test_tiles_of_released_weights_agree_with_the_whole_image(task, size):
     """Within 50 dB and without a step, though these tiles have a tenth of the default ones' pixels."""
-    sample = sample_pairs(task)[-1]
+    sample = rendered_samples(task)[-1]
     a, b = (cv2.resize(x if x.ndim == 2 else x[..., 1], (640, 1024)) / np.float32(255) for x in (sample.a, sample.b))
     fuser = load_fuser(task, size, device="cpu", tile=640, precision="float32")
     tiled = fuser.fuse_luminance(a, b)

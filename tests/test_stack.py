@@ -582,7 +582,7 @@ def test_channels_are_stacks_of_their_own(tmp_path):
 def stacks(tmp_path):
     for name in ("one", "two"):
         (tmp_path / "in" / name).mkdir(parents=True)
-        bracket(tmp_path / "in" / name)
+        bracket(tmp_path / "in" / name, image=scene(80, 100))
     return tmp_path / "in"
 
 
@@ -710,7 +710,7 @@ def test_a_folder_without_images_is_named(stacks, weights, tmp_path, capsys):
 def test_processes_share_the_stacks_and_one_reports(stacks, weights, tmp_path, capsys, monkeypatch):
     """Two threads in place of processes, over the store that processes have."""
     (stacks / "more").mkdir()
-    bracket(stacks / "more", stops=(-1, 1))
+    bracket(stacks / "more", stops=(-1, 1), image=scene(80, 100))
     (stacks / "two" / "0.png").write_bytes(b"no image")
     store, own, statuses = dist.HashStore(), threading.local(), {}
     monkeypatch.setattr(inference, "join_ranks", lambda: nullcontext(own.ranks))
@@ -777,8 +777,8 @@ def test_files_of_several_pages_are_a_stack_each(weights, tmp_path, capsys):
 
 def test_a_folder_is_cut_into_stacks_of_so_many_images(weights, tmp_path, capsys):
     (tmp_path / "in").mkdir()
-    other = cv2.resize(photographs.chelsea(), (200, 160), interpolation=cv2.INTER_AREA)
-    for number, path in zip((8, 9, 10), bracket(tmp_path)):
+    other = cv2.resize(photographs.chelsea(), (100, 80), interpolation=cv2.INTER_AREA)
+    for number, path in zip((8, 9, 10), bracket(tmp_path, image=scene(80, 100))):
         path.rename(tmp_path / "in" / f"p{number}.png")
     for number, path in zip((11, 12, 13), bracket(tmp_path, image=other)):
         path.rename(tmp_path / "in" / f"p{number}.png")
@@ -866,7 +866,7 @@ def test_brackets_of_cameras_set_by_hand_are_told_by_time_and_speed(tmp_path, sh
 def test_one_image_in_two_formats_is_refused_and_a_command_given_that_works(stacks, weights, tmp_path, capsys):
     photos = stacks / "one photo"
     (stacks / "one").rename(photos)
-    write_image(photos / "1.tif", texture(160, 200, 1))
+    write_image(photos / "1.tif", texture(80, 100, 1))
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
     out = capsys.readouterr().out
     assert "1.png and 1.tif are called alike, as one image in two formats" in out and "two: 3 of 3" in out
@@ -955,7 +955,7 @@ def test_what_differs_in_numbers_is_said_once(weights, tmp_path, capsys):
 
 def test_metadata_of_the_middle_image_are_kept(weights, tmp_path, capsys):
     (tmp_path / "in").mkdir()
-    for number, path in enumerate(bracket(tmp_path)):
+    for number, path in enumerate(bracket(tmp_path, image=scene(80, 100))):
         exif = pillow.Exif()
         exif[272] = f"camera {number}"
         exif.get_ifd(0x8825)[1] = "N"

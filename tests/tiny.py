@@ -3,16 +3,19 @@
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from adasffuse.data import samples
 from adasffuse.images.write import write_image
 from adasffuse.models import AdaSFFuse, ModelOptions
 from adasffuse.models.network import stack_sources
 from adasffuse.models.weights import save_weights
 
+rendered_samples = cache(samples.sample_pairs)  # rendering takes seconds
 SHAPE = {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head_dim": 8, "d_state": 8, "targets": False}
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from adasffuse.images.notices import without_numbers
 from adasffuse.messages import first_of, in_latex, in_markdown, printable
@@ -165,7 +164,8 @@ class ScoreTable:
             comparable = self.comparable(metric)
             known = np.array([method in comparable for method in methods])
             places = np.full(len(methods), (known.sum() + 1 + len(methods)) / 2)  # mean of the last places
-            places[known] = rankdata(column[known])
+            _, place, ties = np.unique(column[known], return_inverse=True, return_counts=True)
+            places[known] = (np.cumsum(ties) - (ties - 1) / 2)[place]  # ties share the mean of their places
             if not ranked:
                 places[:] = math.nan
             for method, rank in zip(methods, places):

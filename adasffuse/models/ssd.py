@@ -20,7 +20,6 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 CHUNK, SHORT_CHUNK = 64, 32  # steps; the shorter for d_state <= 32, whose chunk states are cheap
 _FORGOTTEN = -32.0  # smallest exponent of one step: exp(-32) is nothing, and larger sums lose digits in float32
@@ -95,8 +94,11 @@ def _scan_chunked(
     """
     batch, length, heads, _ = x.shape
     backward = (torch.arange(heads, device=x.device) >= heads - backward_heads)[:, None]  # (E, 1)
-    while isinstance(length, torch.SymInt) and not statically_known_true(length % chunk == 0):
-        chunk //= 2  # export for any size: a chunk that divides every length needs no padding
+    if isinstance(length, torch.SymInt):  # export for any size: a chunk that divides every length needs no padding
+        from torch.fx.experimental.symbolic_shapes import statically_known_true  # here, since it loads SymPy
+
+        while not statically_known_true(length % chunk == 0):
+            chunk //= 2
     pad = -length % chunk
 
     def in_chunks(t: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The built wheel, installed away from the repository and without network, fuses samples with its own weights."""
+"""The built wheel, installed away from the repository and without network, fuses with its own weights."""
 
 import os
 import shutil
@@ -23,13 +23,13 @@ import adasffuse
 from adasffuse.data.samples import sample_pairs
 
 print(adasffuse.__file__)
+sample = sample_pairs("mef")[0]
 for task in adasffuse.TASKS:
-    sample = sample_pairs(task)[0]
-    print(task, adasffuse.load_fuser(task).fuse(sample.a, sample.b).shape[:2] == sample.a.shape[:2])
+    print(task, adasffuse.load_fuser(task).fuse(sample.a[:64, :80], sample.b[:64, :80]).shape[:2])
 """
 
 
-def test_wheel_fuses_samples_offline(tmp_path: Path):
+def test_wheel_fuses_offline(tmp_path: Path):
     source = tmp_path / "source"  # building in the repository would leave build/ behind
     source.mkdir()
     for name in ("adasffuse", "tests", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
@@ -56,4 +56,4 @@ def test_wheel_fuses_samples_offline(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     location, *fused = done.stdout.splitlines()
     assert Path(location).is_relative_to(tmp_path / "site")
-    assert fused == ["ivf True", "mef True", "mff True", "mif True"]
+    assert fused == [f"{task} (64, 80)" for task in ("ivf", "mef", "mff", "mif")]
