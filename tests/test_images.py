@@ -1,9 +1,12 @@
 """Reading and writing image files: every kind of file, every kind of damage.  Other libraries write the files."""
 
+import base64
 import io
 import os
+import re
 import socket
 import struct
+import sys
 import zlib
 from functools import partial
 from pathlib import Path
@@ -17,10 +20,11 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin, features
 
 from adasffuse.images.arrays import as_image
-from adasffuse.images.formats import open_image
+from adasffuse.images.formats import open_exif, open_image
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth, write_image
+from adasffuse.installation import install_command
 from adasffuse.messages import printable
 
 RGB = np.add.outer(np.arange(0, 90, 5), np.arange(0, 130, 10))[..., None].astype(np.uint8) + np.uint8([0, 20, 36])
@@ -240,8 +244,6 @@ def test_files_that_are_no_images(tmp_path):
     pointer, page = tmp_path / "pointer.png", tmp_path / "page.jpg"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
     page.write_text("\n<!DOCTYPE html>\n<title>404</title>")
-    phone = tmp_path / "phone.heic"  # as some phones write it; others begin with ftypheic
-    phone.write_bytes(struct.pack(">I", 24) + b"ftypmif1" + bytes(4) + b"mif1heic" + bytes(200))
     others = []
     for number, (content, words) in enumerate(
         [
@@ -263,13 +265,47 @@ def test_files_that_are_no_images(tmp_path):
         (text, "text.png: not a readable image; expected a PNG"),
         (pointer, "pointer.png: not a readable image; it is a pointer of Git LFS: run 'git lfs pull'"),
         (page, "page.jpg: not a readable image; it is a web page: download the image itself"),
-        (phone, "phone.heic: not a readable image; it is HEIC, which is not read: convert it to PNG"),
         *others,
         (dicom, "scan.tif: (not a readable image|a DICOM file without an image|reading DICOM needs pydicom)"),
         (tmp_path, "cannot be read .*directory"),
     ]:
         with pytest.raises(ImageError, match=words):
             read_image(path)
+
+
+HEIC = zlib.decompress(  # 64x64: red above, blue below, EXIF says that it has to be turned by 90 degrees
+    base64.b85decode(
+        "c-muNV30{GsVvAy&8%Pmg51nBLl8SRGck>UfpI}@YDppk1Sn>t<P<^K3<a6VB@Af5Br_*J8N_gLU|?ck1hE*8KxiO{0*V0vlN?;c42Uf<GxO"
+        "5GJdms?kdq2l22_(#mTbs?B*+L-;#!djR?b(DS(3{DRmpHav!JK|Nbk=qNX`e+<v_j8j4T{L<~$3KBDoI?fBygY!N9=JoB-4z?!d^y`2Rmh0"
+        "W(+yGf>GcCWl0zoR$+KBdWv%76FA#cRf{2&mM4gYy^o(f(S;AB%pE*7si7{Z9GgWKwE^9^K**wl5;A6;=BxO4L~80%;JJnsDB-xSfC)YA`>L"
+        "Q%)tS2B4=h%ehJVb28qmqTv%u`GBC0>GBLBX0@+fTMX6~}alYh~;$(2}f;>JWHzg4i4`CXN>)9+m7T=%0>_0#M|NocLZ27+!e+@sl>-6U()7"
+        "*b%8~*>-(JyQ@J>ko(NBVCkF4GUaxs#<f>qn)#=5LAphj)3_?h(sgRa~;I&%Hm!QRe8(+=!R;AP=xXLfqGvK?}&^U|?e82S*hf5UVi?fdUBV"
+        "5;lnAauc&tix>b;7=3j"
+    )
+)
+
+
+def test_heic(tmp_path):
+    pytest.importorskip("pi_heif")
+    path = tmp_path / "phone.heic"
+    path.write_bytes(HEIC)
+    image = read_image(path)
+    assert image.pixels.shape == (64, 64, 3) and image.depth == "8" and not image.notices
+    for columns, color in ((slice(4, 28), (60, 60, 180)), (slice(36, 60), (200, 40, 40))):
+        assert np.abs(image.pixels[:, columns] * 255 - color).max() < 6
+    with open_exif(path) as exif:
+        assert dict(exif) == {271: "maker", 274: 1}
+    path.write_bytes(HEIC[:-40])
+    with pytest.raises(ImageError, match=r"phone\.heic: damaged or truncated \(.*\); expected a PNG"):
+        read_image(path)
+
+
+def test_heic_without_its_package(tmp_path, monkeypatch):
+    path = tmp_path / "phone.heic"  # as some phones write it; others begin with ftypheic
+    path.write_bytes(struct.pack(">I", 24) + b"ftypmif1" + bytes(4) + b"mif1heic" + bytes(200))
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(ImageError, match=re.escape(f"reading HEIC needs pi_heif: {install_command('heic')}")):
+        read_image(path)
 
 
 @pytest.mark.parametrize("name", ["turned.jpg", "turned.png", "turned.tif", "deep.png", "deep.tif"])

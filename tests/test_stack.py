@@ -932,14 +932,14 @@ def test_images_of_several_folders_are_told_apart(tmp_path):
 
 def test_files_that_are_not_read_are_named(stacks, weights, tmp_path, capsys):
     (stacks / "three").mkdir()
-    (stacks / "three" / "a.HEIC").write_bytes(b"x")
+    (stacks / "three" / "a.JXL").write_bytes(b"x")
     (stacks / "one" / "a.xmp").write_bytes(b"x")
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
     out = capsys.readouterr().out
-    assert "holds no images; a stack has two or more; its files, ending in .heic, are not read" in out
+    assert "holds no images; a stack has two or more; its files, ending in .jxl, are not read" in out
     assert f"left out: .xmp; {stacks / 'one' / 'a.xmp'} for one" in out
     assert run(stacks / "three", "-o", tmp_path / "out", weights=weights) == 1
-    assert "ending in .heic, are not read: export them as TIFF, PNG or JPEG" in capsys.readouterr().err
+    assert "ending in .jxl, are not read: export them as TIFF, PNG or JPEG" in capsys.readouterr().err
 
 
 def test_what_differs_in_numbers_is_said_once(weights, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Formats that optional packages decode: FLIR's radiometric JPEG, DICOM, NIfTI, cameras' raw files and ONNX.
+"""Formats that optional packages decode: FLIR's radiometric JPEG, DICOM, NIfTI, raw files, HEIC and ONNX.
 
 A package is imported where a file needs it; where it is absent, the error names the command that installs it.
 """
@@ -16,6 +16,7 @@ PACKAGES = {  # package to the extra that installs it, and what it reads
     "pydicom": ("medical", "DICOM"),
     "nibabel": ("medical", "NIfTI"),
     "rawpy": ("raw", "raw files of cameras"),
+    "pi_heif": ("heic", "HEIC"),
     "onnx": ("export", "ONNX"),
 }
 

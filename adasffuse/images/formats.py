@@ -18,7 +18,7 @@ from PIL import Image, TiffImagePlugin
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.extras import is_installed
 from adasffuse.images.image import ImageError
-from adasffuse.images.pillow_formats import PILLOW_CLASSES, open_pillow
+from adasffuse.images.pillow_formats import open_pillow, pillow_class
 from adasffuse.images.stored import DAMAGE, ImageFile, RefusedError, Stored, check_size
 from adasffuse.images.tiff import open_tiff
 from adasffuse.installation import install_command
@@ -40,6 +40,7 @@ _SIGNATURES = (
     ("Netpbm", rb"P[1-6][\s#]"),
     ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     ("AVIF", rb"....ftyp(avi[fs]|(mif1|msf1).{4,60}avi[fs])"),
+    ("HEIC", rb"....ftyp(hei|hev|mif1|msf1)"),
 )
 _PAGE = re.compile(r"(.+)\[(\d+)\]")  # a page of a file: 'z.tif[3]'
 HEAD = 132  # bytes that are looked at to find the format
@@ -48,7 +49,6 @@ _WRITE_TIFF = "write it as TIFF, as by tifffile.imwrite('NAME.tif', "
 _OTHERS = (  # what lies in place of a file that was not downloaded, formats that are not read, and what to do
     (rb"version https://git-lfs", "it is a pointer of Git LFS: run 'git lfs pull' in its repository"),
     (rb"\s*<(!doctype )?html", "it is a web page: download the image itself"),
-    (rb"....ftyp(hei|hev|mif1|msf1)", "it is HEIC, which is not read: convert it to PNG"),
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "it is JPEG XL, which is not read: convert it to PNG"),
     (rb"v/1\x01", "it is OpenEXR, which is not read: convert it to TIFF of floating point"),
     (rb"#\?R", "it is Radiance HDR, which is not read: convert it to TIFF of floating point"),
@@ -98,7 +98,7 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
                 raise ImageError(f"{path}: not a readable image; {cure}")
             opened = _open_extra(path, kind, file, thermal)
             if opened is None:
-                opened = open_tiff(file, page) if kind == "TIFF" else open_pillow(file.read(), kind)
+                opened = open_tiff(file, page) if kind == "TIFF" else open_pillow(file.read(), kind, path)
             check_size(opened.height, opened.width)
             yield opened
     except ImageError:
@@ -110,7 +110,8 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
     except NotImplementedError as error:
         raise ImageError(f"{path}: of an unusual kind ({error}); export it as PNG") from error
     except DAMAGE as error:
-        raise ImageError(f"{path}: damaged or truncated ({error}); {EXPECTED}, copy or export it again") from error
+        reason = " ".join(str(error).split())
+        raise ImageError(f"{path}: damaged or truncated ({reason}); {EXPECTED}, copy or export it again") from error
 
 
 def file_of(path: Path) -> Path:
@@ -181,7 +182,7 @@ def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> 
             stored = thermal_image(path)
             return ImageFile(*stored.values.shape, "float", 1, lambda: stored)
         if radiometric:
-            opened = open_pillow(file.read(), kind)
+            opened = open_pillow(file.read(), kind, path)
             notice = f"its colours are a rendering; to read its temperatures: {install_command('thermal')}"
             return replace(opened, decode=lambda: _with_notice(opened.decode(), notice))
     return None
@@ -213,11 +214,11 @@ def open_exif(path: str | Path) -> Iterator[Image.Exif]:
     with regular_file(Path(path)) as file:
         kind = _image_format(file.read(HEAD))
         file.seek(0)
-        pillow_class = TiffImagePlugin.TiffImageFile if kind == "TIFF" else PILLOW_CLASSES.get(kind)
+        image_class = TiffImagePlugin.TiffImageFile if kind == "TIFF" else pillow_class(kind, path)
         exif = Image.Exif()
-        if pillow_class:
+        if image_class:
             with suppress(*DAMAGE):
-                exif = pillow_class(file).getexif()
+                exif = image_class(file).getexif()
         yield exif
 
 

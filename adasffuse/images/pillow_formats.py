@@ -1,13 +1,14 @@
-"""PNG, JPEG, BMP, WebP, GIF, Netpbm, JPEG 2000 and AVIF: values as they are stored.
+"""PNG, JPEG, BMP, WebP, GIF, Netpbm, JPEG 2000, AVIF and HEIC: values as they are stored.
 
 Pillow decodes what has 8 bits per channel; imagecodecs decodes deeper PNG and JPEG 2000, which Pillow would reduce to 8
-bits without a word, and the kinds of JPEG that Pillow does not know.
+bits without a word, and the kinds of JPEG that Pillow does not know; pi_heif adds HEIC to Pillow.
 """
 
 import io
 import math
 import re
 import struct
+from pathlib import Path
 from typing import NamedTuple
 
 import imagecodecs
@@ -23,12 +24,14 @@ from PIL import (
     PpmImagePlugin,
     WebPImagePlugin,
 )
+from PIL.ImageFile import ImageFile as PillowFile
 
+from adasffuse.images.extras import import_optional
 from adasffuse.images.masks import without_alpha
 from adasffuse.images.stored import DAMAGE, ImageFile, Stored, check_size
 
 # Pillow's classes rather than `PIL.Image.open`: no global registry, and no limit of 179 million pixels.
-PILLOW_CLASSES = {
+_PILLOW_CLASSES = {
     "PNG": PngImagePlugin.PngImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
@@ -49,13 +52,29 @@ _SRGB_GAMMA = 0.45455  # of PNG's gAMA chunk
 _SRGB_PRIMARIES = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # x and y of red, green and blue
 
 
-def open_pillow(data: bytes, kind: str) -> ImageFile:
-    """An image of one of the formats in `PILLOW_CLASSES`.
+def pillow_class(kind: str | None, path: Path) -> type[PillowFile] | None:
+    """Pillow's class for files of a format, None where it has none.
+
+    Args:
+        kind: the format.
+        path: the file, for the error.
+    Raises:
+        ImageError: the file is HEIC, and the package that reads it is not installed.
+    """
+    if kind == "HEIC":
+        return import_optional("pi_heif", path).HeifImageFile
+    return _PILLOW_CLASSES.get(kind)
+
+
+def open_pillow(data: bytes, kind: str, path: Path) -> ImageFile:
+    """An image of one of the formats that have a `pillow_class`.
 
     Args:
         data: content of the file.
         kind: the format.
+        path: the file, for errors.
     Raises:
+        ImageError: a package is not installed.
         RefusedError: it has too many pixels.
         Exception: one of `DAMAGE`.
     """
@@ -67,9 +86,9 @@ def open_pillow(data: bytes, kind: str) -> ImageFile:
         frame = _jpeg_frame(data)
         if frame is not None and (frame.bits > 8 or frame.marker in _LOSSLESS_JPEG):
             return _open_other_jpeg(data, frame)
-    bits = _bits(data, kind)
+    image = pillow_class(kind, path)(io.BytesIO(data))
+    bits = image.info["bit_depth"] if kind == "HEIC" else _bits(data, kind)
     is_deep = bits > 8 and kind in _DEEP_DECODERS
-    image = PILLOW_CLASSES[kind](io.BytesIO(data))
     check_size(image.height, image.width)
     if kind == "JPEG 2000" and (profile := _jp2_profile(data)):
         # Pillow does not look for it.  imagecodecs applies it, coarsely, unless it gets the codestream alone.
@@ -163,17 +182,17 @@ def _pillow_notices(image: Image.Image, kind: str, bits: int, data: bytes) -> tu
             "only its rendering is read, not DJI's thermal data in it; to fuse temperatures, export them as TIFF with "
             "DJI's software"
         )
-    if kind == "AVIF" and bits > 8:
+    if kind in ("AVIF", "HEIC") and bits > 8:
         notices.append(f"its {bits} bits per channel are read as 8")
     return tuple(notices)
 
 
 def _code_notices(image: Image.Image, kind: str, data: bytes) -> list[str]:
-    """What is to be said of a PNG or AVIF file that says by numbers (ITU-T H.273) that its values are not sRGB's."""
+    """What is to be said of a PNG, AVIF or HEIC file that says by numbers (ITU-T H.273) that it is not sRGB."""
     codes, is_limited = None, False
     if kind == "PNG" and (place := data.find(b"cICP", 0, data.find(b"IDAT"))) >= 0:
         codes, is_limited = (data[place + 4], data[place + 5]), data[place + 7] == 0
-    if kind == "AVIF" and (place := data.find(b"colrnclx")) >= 0:
+    if kind in ("AVIF", "HEIC") and (place := data.find(b"colrnclx")) >= 0:
         codes = struct.unpack_from(">HH", data, place + 8)
     if codes is None:
         return []

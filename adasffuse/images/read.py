@@ -17,7 +17,7 @@ from adasffuse.images.stored import Stored
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jls", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
-    | {".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k", ".avif", ".dcm"}
+    | {".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".hif", ".dcm"}
     | RAW_SUFFIXES
 )
 CLIPPED = 0.9  # largest share of values beyond a range without a notice that it may be wrong
