@@ -12,15 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scoring import (
-    RANKED,
-    Scored,
-    add_scoring_options,
-    add_set_options,
-    check_set_options,
-    chosen_sets,
-    score_sets,
-)
+from scoring import RANKED, Scored, add_scoring_options, chosen_sets, score_sets
 
 from adasffuse.cli.arguments import Parser, add_precision_option, add_size_option, at_least
 from adasffuse.cli.task_script import METHOD, identity_text
@@ -42,7 +34,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="weights file or name, or 'released' for the default ones (default: %(default)s)",
     )
     add_size_option(parser)
-    add_set_options(parser)
+    parser.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
+    parser.add_argument(
+        "--datasets",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names of these data sets, such as IVF_MSRS, MIF, MIF/PET-MRI",
+    )
+    parser.add_argument(
+        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="other folders with infrared/ and visible/"
+    )
+    parser.add_argument(
+        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
+    )
     parser.add_argument("--pairs", type=at_least(1), metavar="N", help="score only N pairs of every set, evenly spaced")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the fused images, DIR/NAME")
     add_scoring_options(parser)
@@ -56,8 +61,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_precision_option(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
-    check_set_options(parser, args)
+    if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.root_path):
+        parser.error("give --root_path with --datasets, or --extra, or all three")
     return args
+
+
+def set_and_step(text: str) -> tuple[str, int]:
+    """Parse 'IVF_LLVIP=2'.
+
+    Raises:
+        ArgumentTypeError: it is not a name and a positive whole number.
+    """
+    name, _, step = text.rpartition("=")
+    if not (name and step.isdecimal() and int(step)):
+        raise argparse.ArgumentTypeError(f"{text}: expected NAME=N, e.g. IVF_LLVIP=2")
+    return name, int(step)
 
 
 def main(argv: list[str] | None = None) -> int:

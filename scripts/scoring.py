@@ -129,30 +129,6 @@ def baselines_in(text: str) -> list[str]:
     return names
 
 
-def add_set_options(parser: argparse.ArgumentParser, *aliases: str) -> None:
-    """Add which sets of pairs are scored, see `check_set_options`; `aliases` are further names of `--root_path`."""
-    parser.add_argument("--root_path", *aliases, type=Path, metavar="DIR", help="folder of data sets")
-    parser.add_argument(
-        "--datasets",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="names of these data sets, such as IVF_MSRS, MIF, MIF/PET-MRI",
-    )
-    parser.add_argument(
-        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="other folders with infrared/ and visible/"
-    )
-    parser.add_argument(
-        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
-    )
-
-
-def check_set_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with an error unless the options of `add_set_options` name sets."""
-    if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.root_path):
-        parser.error("give --root_path with --datasets, or --extra, or all three")
-
-
 def chosen_sets(root: Path | None, datasets: Sequence[str], extra: Sequence[Path]) -> list[tuple[Task, SceneFolder]]:
     """Task and folders of data sets below a root, one entry per subset, and of sets outside that layout.
 
@@ -327,18 +303,6 @@ def night_total(weights: str | Path, count: int, seed: int = 0, device: str = "a
         fused = quantise(fuser.fuse_luminance(case.infrared, luminance(case.visible)), "8")
         totals.append(hard_case_total(score_hard_case(case, fused.astype(float))))
     return mean(totals)
-
-
-def set_and_step(text: str) -> tuple[str, int]:
-    """Parse 'IVF_LLVIP=2'.
-
-    Raises:
-        ArgumentTypeError: it is not a name and a positive whole number.
-    """
-    name, _, step = text.rpartition("=")
-    if not (name and step.isdecimal() and int(step)):
-        raise argparse.ArgumentTypeError(f"{text}: expected NAME=N, e.g. IVF_LLVIP=2")
-    return name, int(step)
 
 
 def some_pairs(folder: SceneFolder, count: int | None, step: int, where: Path) -> SceneFolder:
