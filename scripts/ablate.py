@@ -25,12 +25,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, get_type_hints
 
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adasffuse.cli.arguments import Parser, add_device_option, at_least
 from adasffuse.data.heldout import SIZE
@@ -158,14 +156,6 @@ class Trial:
         for name, mine in vars(comparable(self.options)).items():
             if getattr(before, name) != mine:
                 raise ValueError(f"{self.folder} holds a run of other options ({name} differs); choose another --out")
-
-    def seconds_per_step(self) -> float | None:
-        """Median over the intervals between log entries; None if there are too few."""
-        events = EventAccumulator(str(self.folder / "log"))
-        events.Reload()
-        entries = events.Scalars("lr") if "lr" in events.Tags()["scalars"] else []
-        gaps = [(b.wall_time - a.wall_time) / (b.step - a.step) for a, b in pairwise(entries) if b.step > a.step]
-        return statistics.median(gaps) if gaps else None
 
     def manifest(self) -> dict[str, Any]:
         return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
@@ -365,7 +355,6 @@ def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
         "smallest. Higher is better.",
         "- **Marks.** `=`: no further from the reference than the larger of both spreads; `+`: better; `-`: worse. No "
         "mark: fewer than two seeds, so nothing can be told.",
-        "- **Time per step** is relative to the reference. It is a hint only: other work on the machine counts.",
     ]
     if len(images) > 1:
         lines += ["", "**The images changed between these runs; rows are not comparable.**"]
@@ -431,20 +420,13 @@ def table(by_row: Mapping[str, Sequence[Trial]], seeds: int) -> list[str]:
     """Lines of a Markdown table, the reference first."""
     results = {row: mean_scores(trials) for row, trials in by_row.items()}
     reference = results[REFERENCE]
-    times = {}
-    for row, trials in by_row.items():
-        seconds = [trial.seconds_per_step() for trial in trials]
-        times[row] = [one for one in seconds if one]
     lines = [
-        f"| row | change | parameters | time per step | {' | '.join(reference)} | against the reference |",
-        f"| --- | --- | --: | --: |{' --: |' * len(reference)} --- |",
+        f"| row | change | parameters | {' | '.join(reference)} | against the reference |",
+        f"| --- | --- | --: |{' --: |' * len(reference)} --- |",
     ]
     for row, trials in by_row.items():
         name = row if len(trials) == seeds else f"{row} ({len(trials)} of {seeds} seeds)"
-        ratio = ""
-        if times[row] and times[REFERENCE]:
-            ratio = f"{statistics.mean(times[row]) / statistics.mean(times[REFERENCE]):.2f}"
-        cells = [name, ROWS[row].what, f"{trained_parameters(trials[0]) / 1e3:.0f} k", ratio]
+        cells = [name, ROWS[row].what, f"{trained_parameters(trials[0]) / 1e3:.0f} k"]
         marks = []
         for metric, expected in reference.items():
             values = results[row].get(metric)

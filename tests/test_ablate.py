@@ -63,9 +63,8 @@ class Here:
 
 
 def scores(text: str) -> list[list[str]]:
-    """Cells of the rows of a page's tables, without times."""
-    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
-    return [[cell for i, cell in enumerate(line) if i != 3] for line in lines]
+    """Cells of the rows of a page's tables."""
+    return [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
 
 
 def test_a_dry_run_lists_all_rows_and_why_some_are_left_out(call, tmp_path):
@@ -198,7 +197,7 @@ def test_the_table_says_what_was_done(call, monkeypatch, tmp_path):
     rows = scores(out)[2:]
     assert [row[0] for row in rows] == ["reference", "direct"]
     of_parts = list(csv.DictReader(values.read_text().splitlines()))
-    for row in rows:  # VIFF comes fourth without the time; one seed has no spread and no mark
+    for row in rows:  # VIFF comes fourth; one seed has no spread and no mark
         parts = [
             float(line["score"])
             for line in of_parts
