@@ -19,7 +19,7 @@ from adasffuse.cli.task_script import METHOD, identity_text
 from adasffuse.files import check_outputs, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.color import CHROMA_LEVELS
-from adasffuse.metrics.folder import Settings
+from adasffuse.metrics.job import Settings
 from adasffuse.metrics.tones import TONES
 from adasffuse.models.weights import file_sha256, find_weights
 from adasffuse.process import run_script, say

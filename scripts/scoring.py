@@ -35,8 +35,10 @@ from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, ScoreTable
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.color import chroma_fidelity
-from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
+from adasffuse.metrics.folder import score_pairs
 from adasffuse.metrics.hard_cases import hard_case_total, score_hard_case
+from adasffuse.metrics.job import Settings
+from adasffuse.metrics.matching import find_annotations
 from adasffuse.metrics.tones import TONES, lost_tone
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS, Task, find_task

@@ -29,7 +29,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.folder import FolderReport
 from adasffuse.installation import install_command
-from adasffuse.metrics import METRICS, cache, evaluate
+from adasffuse.metrics import METRICS, cache, evaluate, job
 from adasffuse.metrics import folder as folder_module
 from adasffuse.metrics.conventions import find_metric
 from adasffuse.metrics.workers import WorkerError, map_in_processes
@@ -106,7 +106,7 @@ def test_no_more_processes_than_the_memory_is_enough_for(data, monkeypatch):
     monkeypatch.setattr(folder_module, "map_in_processes", here)
     monkeypatch.setattr(folder_module, "available_cores", lambda: 8)
     monkeypatch.setattr(folder_module, "_WORTH_A_WORKER", 1)
-    settings = {name: folder_module.Settings((name,)) for name in ("EN", "Qcb", "QP")}
+    settings = {name: job.Settings((name,)) for name in ("EN", "Qcb", "QP")}
     some = 3 * (300 << 20) + 10**6
     for memory, name in ((None, "EN"), (some, "EN"), (some, "Qcb"), (some, "QP")):
         monkeypatch.setattr(folder_module, "available_memory", lambda memory=memory: memory)
@@ -116,7 +116,7 @@ def test_no_more_processes_than_the_memory_is_enough_for(data, monkeypatch):
 
 def test_scores_of_luminance_do_not_depend_on_whether_colors_are_kept(data):
     def score(*metrics: str) -> list[dict]:
-        settings = folder_module.Settings(metrics)
+        settings = job.Settings(metrics)
         methods = {"ours": {f"p{i}": data / "mean" / f"p{i}.png" for i in range(3)}, "average": None}
         return folder_module.score_pairs(scenes, methods, settings=settings, workers=1).rows
 
@@ -168,7 +168,7 @@ def test_cache_computes_only_what_is_new(data, monkeypatch):
         calls.append(kwargs["metrics"])
         return evaluate(*args, **kwargs)
 
-    monkeypatch.setattr(folder_module, "evaluate", counted)
+    monkeypatch.setattr(job, "evaluate", counted)
     assert run(data, "--baselines", "average", "--metrics", "EN,SD", "--csv", data / "1.csv") == 0
     assert calls == [["EN", "SD"]] * 3
     assert run(data, "--baselines", "average", "--metrics", "EN,SD", "--csv", data / "2.csv") == 0
@@ -198,7 +198,7 @@ def test_damaged_cache_entries_are_computed_anew(data):
 
 
 def test_the_cache_is_of_the_libraries_that_read_and_score(monkeypatch):
-    digest = folder_module._code_digest.__wrapped__
+    digest = cache.code_digest.__wrapped__
     before = digest()
     for library in (np, cv2, PIL, skimage):
         with monkeypatch.context() as patch:

@@ -20,7 +20,8 @@ from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.metrics.color import chroma_fidelity
-from adasffuse.metrics.folder import Settings, score_folders
+from adasffuse.metrics.folder import score_folders
+from adasffuse.metrics.job import Settings
 from adasffuse.metrics.tones import TONES, lost_tone
 from adasffuse.models.weights import file_sha256
 from adasffuse.scenes.head import head
