@@ -311,7 +311,6 @@ def test_per_channel_is_the_mean_over_channels():
         ({"fused": TRIPLE["fused"].astype(np.float32), "data_range": 1.0}, r"fused spans .* outside 0\.\.1"),
         ({"fused": FLOATS["fused"] * np.nan, "data_range": 255.0}, "fused has 4096 NaN"),
         ({"fused": FLOATS["fused"], "data_range": math.inf}, "state data_range"),
-        ({"fused": np.ma.masked_less(TRIPLE["fused"], 99)}, "fused is a masked array, whose mask would be lost"),
         ({"fused": np.zeros((2, 64, 64), np.uint8)}, r"fused must be one gray \(H, W\)"),
         ({"fused": TRIPLE["fused"].astype(np.int32)}, "fused has type int32"),
         ({"fused": Image.fromarray(TRIPLE["fused"]).convert("P")}, "fused is a PIL image of mode P; convert it to RGB"),
