@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy import ndarray
-from scoring import add_baselines_option, spaced
+from scoring import add_baselines_option, spaced, write_reports
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
@@ -26,7 +26,7 @@ from adasffuse.cli.arguments import Parser, add_device_option, add_precision_opt
 from adasffuse.cli.task_script import METHOD
 from adasffuse.data.heldout import MARGIN
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
-from adasffuse.files import check_outputs, write_text
+from adasffuse.files import check_outputs
 from adasffuse.images.color import luminance, rgb_to_ycbcr
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image
@@ -46,9 +46,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--pattern", default="*", help="pattern of the photographs' names, such as 'urban_*' (default: %(default)s)"
     )
     parser.add_argument("--count", type=at_least(1), metavar="N", help="score only N photographs, evenly spaced")
-    parser.add_argument(
-        "--weights", default="released", metavar="FILE", help="weights file, or 'released' (default: %(default)s)"
-    )
+    parser.add_argument("--weights", metavar="FILE", help="weights file or name (default: the released ones)")
     add_size_option(parser)
     add_baselines_option(parser, ("laplacian", "gff", "average", "max"))
     parser.add_argument(
@@ -78,8 +76,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
-    weights = None if args.weights == "released" else args.weights
-    fuser = load_fuser("mff", args.size, weights, args.device, precision=args.precision)
+    fuser = load_fuser("mff", args.size, args.weights, args.device, precision=args.precision)
     table, errors = ScoreTable(METRICS), []
     files = photographs(args.photographs, args.pattern, args.count)
     made = pairs(files, args.edge, args.seed, args.drift, args.colour)
@@ -96,10 +93,7 @@ def run(args: argparse.Namespace) -> None:
             write_image(args.out / f"{name}.png", panel(a, b, truth, fused))
     if args.colour and not errors:
         raise ImageError(f"--colour: all photographs in {args.photographs} are gray")
-    for name in ("markdown", "json"):
-        path = getattr(args, name)
-        if path:
-            write_text(path, getattr(table, name)())
+    write_reports(args, markdown=table.markdown(), json=table.json())
     say(table.text())
     if errors:
         say(f"{METHOD}: root mean square error of Cb and Cr {np.mean(errors):.3f} levels, n = {len(errors)}")

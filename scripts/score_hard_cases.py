@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
-from scoring import add_baselines_option, mean, names_of
+from scoring import add_baselines_option, markdown, mean, names_of
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
@@ -128,25 +128,18 @@ def mean_scores(scores: Scores, method: str, kind: str = "") -> dict[str, float]
 
 
 def table(scores: Scores) -> str:
-    """One line per method, the best total first; recovery of night scenes and glare pairs, apart and together."""
+    """A row for each method, the best total first; recovery of night scenes and of glare pairs, apart and together."""
     kinds = {kind: sum(name.startswith(kind) for name in scores) for kind in ("night", "glare")}
-    head = ["method", "recovery night↑", "pairs↑", "all↑", "fog↓", "targets↑", "detail↑", "total↑"]
-    lines = []
+    rows = {}
     for method in next(iter(scores.values())):
         means = mean_scores(scores, method)
-        recoveries = {f"recovery {kind}": mean_scores(scores, method, kind)["recovery"] for kind in kinds}
-        total = hard_case_total(means)
-        lines.append((total, [method, *cells({**recoveries, **means, "total": total})]))
-    lines.sort(key=lambda line: -line[0])
-    rows = [head, *(row for _, row in lines)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    text = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]) for row in rows]
-    note = "total: mean of recovery (all), 1 - fog, targets and detail; fog, targets and detail are of night scenes"
-    return "\n".join([f"n = {kinds['night']} night scenes, {kinds['glare']} pairs with glare", *text, note])
-
-
-def cells(values: dict[str, float]) -> list[str]:
-    return ["n/a" if math.isnan(value) else f"{value:.3f}" for value in values.values()]
+        recoveries = {f"recovery, {kind}": mean_scores(scores, method, kind)["recovery"] for kind in kinds}
+        rows[method] = {**recoveries, **means, "total": hard_case_total(means)}
+    rows = dict(sorted(rows.items(), key=lambda item: -item[1]["total"]))
+    return (
+        f"n = {kinds['night']} night scenes, {kinds['glare']} pairs with glare\n\n{markdown(rows)}\n\n"
+        "Fog: lower is better. Total: mean of recovery, 1 - fog, targets and detail; the last three of night scenes."
+    )
 
 
 def as_json(scores: Scores) -> dict:

@@ -23,7 +23,7 @@ from adasffuse.cli.arguments import add_device_option, at_least, listed
 from adasffuse.cli.task_script import METHOD, identity_of
 from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
-from adasffuse.files import name_of
+from adasffuse.files import name_of, write_text
 from adasffuse.images.color import as_rgb, luminance
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.image import ImageError
@@ -372,8 +372,18 @@ def mean(values: Sequence[float]) -> float:
 
 
 def markdown(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """A table with a line per method and a column per score of the first method."""
+    """A table with a line per method and a column per score of the first method; n/a for NaN."""
     names = list(next(iter(rows.values())))
     lines = [f"| method | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
-    lines += [f"| {m} | " + " | ".join(f"{v:.3f}" for v in row.values()) + " |" for m, row in rows.items()]
+    for method, row in rows.items():
+        cells = ("n/a" if math.isnan(value) else f"{value:.3f}" for value in row.values())
+        lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def write_reports(args: argparse.Namespace, **texts: str) -> None:
+    """Write each text to the file that the option of its name gives, if it is given."""
+    for option, text in texts.items():
+        path = getattr(args, option)
+        if path:
+            write_text(path, text)

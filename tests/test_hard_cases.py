@@ -180,7 +180,7 @@ def test_the_script_scores_night_scenes_and_pairs(tmp_path, capsys):
     arguments += ["--count", 1, "--baselines", "max", "--out", tmp_path / "out", "--json", tmp_path / "scores.json"]
     assert score_hard_cases.main([str(argument) for argument in arguments]) == 0
     out = capsys.readouterr().out
-    assert "n = 1 night scenes, 1 pairs with glare" in out and "\nmine " in out and "\nmax " in out
+    assert "n = 1 night scenes, 1 pairs with glare" in out and "\n| mine | " in out and "\n| max | " in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["glare_1.png", "night_00.png"]
     content = json.loads((tmp_path / "scores.json").read_text())
     assert set(content["methods"]) == {"mine", "max", "infrared alone", "visible alone"}
