@@ -9,13 +9,12 @@ checkpoint.  --dry_run lists the runs, --jobs 0 only tabulates finished ones.
 
 Scores are those of the validation after the last step.  The spread of a row is the largest minus the smallest score of
 its seeds.  A score equals the reference's ('=') if the means differ by no more than the larger of both spreads; a row
-is equal if all its scores are.  The table of a run of several parts holds means over the parts; --csv writes the scores
-of every run and part.  A change of the loss applies to all parts.
+is equal if all its scores are.  The table of a run of several parts holds means over the parts; the scores of each part
+are in the `log.csv` of its runs.  A change of the loss applies to all parts.
 """
 
 import argparse
 import csv
-import io
 import json
 import os
 import statistics
@@ -189,7 +188,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="folder of the runs (default: checkpoint/ablation/NAME OF THE RUN)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page with the table here")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of every run and part here")
     parser.add_argument(
         "--jobs",
         type=at_least(0),
@@ -209,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    check_outputs({"--markdown": args.markdown, "--csv": args.csv}, {"--out": args.out})
+    check_outputs({"--markdown": args.markdown}, {"--out": args.out})
     if args.train:
         train_row(args)
         return 0
@@ -228,8 +226,6 @@ def run(args: argparse.Namespace) -> int:
         print(text)
         if args.markdown:
             write_text(args.markdown, text)
-    if args.csv and finished:
-        write_text(args.csv, all_scores(finished))
     if len(finished) < len(trials):
         print(f"error: {len(trials) - len(finished)} of {len(trials)} runs are not finished", file=sys.stderr)
     return int(len(finished) < len(trials))
@@ -361,19 +357,6 @@ def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
     title = "Mean over the parts" if len(options.parts) > 1 else "Scores"
     lines += ["", f"## {title}", "", *table(by_row, len(seeds))]
     return "\n".join(lines) + "\n"
-
-
-def all_scores(trials: Sequence[Trial]) -> str:
-    """CSV: row, seed, part (empty: the mean over the parts), metric and score of finished runs."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["row", "seed", "part", "metric", "score"])
-    for trial in trials:
-        for name, score in (trial.scores() or {}).items():
-            part, _, metric = name.rpartition("/")
-            if metric in METRICS:
-                lines.writerow([trial.row, trial.seed, part, metric, score])
-    return text.getvalue()
 
 
 def describe(options: Options) -> list[str]:

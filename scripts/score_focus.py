@@ -28,9 +28,8 @@ from adasffuse.data.heldout import MARGIN
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.files import check_outputs
 from adasffuse.images.color import luminance, rgb_to_ycbcr
-from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image
-from adasffuse.images.write import quantise, write_image
+from adasffuse.images.write import quantise
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.process import run_script, say
@@ -59,9 +58,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=at_least(0), default=0, help="random seed of the pairs (default: %(default)s)")
     add_device_option(parser)
     add_precision_option(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for a panel of every pair with results and errors"
-    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
@@ -75,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
+    check_outputs({"--markdown": args.markdown, "--json": args.json})
     fuser = load_fuser("mff", args.size, args.weights, args.device, precision=args.precision)
     table, errors = ScoreTable(METRICS), []
     files = photographs(args.photographs, args.pattern, args.count)
@@ -89,8 +85,6 @@ def run(args: argparse.Namespace) -> None:
         for method, image in fused.items():
             scored = as_bright(image, truth) if args.drift else image
             table.add(method, name, image.shape, evaluate(a, b, scored, METRICS, reference=truth))
-        if args.out:
-            write_image(args.out / f"{name}.png", panel(a, b, truth, fused))
     if args.colour and not errors:
         raise ImageError(f"--colour: all photographs in {args.photographs} are gray")
     write_reports(args, markdown=table.markdown(), json=table.json())
@@ -154,19 +148,6 @@ def as_bright(image: ndarray, truth: ndarray) -> ndarray:
     """Luminance (H, W) uint8 of an image times the factor that brings it nearest to that of the truth."""
     y, wanted = (luminance(as_float(x)) for x in (image, truth))
     return quantise(y * np.float32((y * wanted).sum() / max(np.square(y).sum(), 1e-6)), "8")
-
-
-def panel(a: ndarray, b: ndarray, truth: ndarray, fused: dict[str, ndarray]) -> ndarray:
-    """Sources and truth, the results, and the errors of these, eight times enlarged around gray."""
-    wanted = levels(truth)
-    errors = {m: np.clip(128 + 8 * (levels(image) - wanted), 0, 255).astype(np.uint8) for m, image in fused.items()}
-    sources = [("near in focus", a), ("far in focus", b), ("truth", truth)]
-    return contact_sheet([sources, [*fused.items()], [(f"{m}: error x 8", e) for m, e in errors.items()]], height=320)
-
-
-def levels(image: ndarray) -> ndarray:
-    """Luminance (H, W) int of (H, W) or (H, W, 3) uint8."""
-    return quantise(luminance(as_float(image)), "8").astype(int)
 
 
 def as_float(image: ndarray) -> ndarray:
