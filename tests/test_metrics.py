@@ -296,11 +296,6 @@ def test_more_than_two_sources_are_refused():
         evaluate([a, b, a], b, fused)
 
 
-def test_reference_metrics_compare_with_the_reference():
-    scores = evaluate(**TRIPLE, metrics=("PSNR_GT", "SSIM_GT"), reference=TRIPLE["fused"])
-    assert scores == {"PSNR_GT": math.inf, "SSIM_GT": pytest.approx(1)}
-
-
 def test_undefined_scores_are_nan_with_one_warning():
     flat = np.full((64, 64), 9, np.uint8)
     with pytest.warns(MetricWarning, match="SCD, VIFF") as caught:
