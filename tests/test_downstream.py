@@ -379,21 +379,8 @@ def test_one_command(rendered, tmp_path, capsys, task, metrics):
     ]
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     assert len(first) == 2
-    assert (
-        command(
-            rendered,
-            tmp_path,
-            task,
-            "--modalities",
-            "infrared",
-            "visible",
-            "max",
-            *more,
-            "--also",
-            f"b={tmp_path / 'other'}",
-        )
-        == 0
-    )
+    more += ["--also", f"b={tmp_path / 'other'}"]
+    assert command(rendered, tmp_path, task, "--modalities", "infrared", "visible", "max", *more) == 0
     assert {path: path.stat().st_mtime_ns for path in first} == first
     rows = list(csv.DictReader((tmp_path / "table.csv").open()))
     assert {row["metric"] for row in rows} == metrics and {row["group"] for row in rows} == {"all", "even", "odd", "b"}
@@ -410,20 +397,9 @@ def test_one_command(rendered, tmp_path, capsys, task, metrics):
 def test_sigterm_ends_the_processes_of_all_jobs(rendered, tmp_path):
     """They would otherwise train on for hours, and a second call beside them."""
     pytest.importorskip("segmentation_models_pytorch")
-    arguments = [
-        rendered,
-        "--task",
-        "segment",
-        "--out",
-        tmp_path,
-        "--modalities",
-        "infrared",
-        "visible",
-        "--size",
-        "64x64",
-    ]
-    more = ["--epochs", "100000", "--seeds", "1", "--device", "cpu", "--jobs", "2", "--weights", "scratch"]
-    words = [sys.executable, "-m", "adasffuse", "downstream", *map(str, arguments), *more]
+    arguments = f"--task segment --out {tmp_path} --modalities infrared visible --size 64x64 --weights scratch"
+    arguments += " --epochs 100000 --seeds 1 --device cpu --jobs 2"
+    words = [sys.executable, "-m", "adasffuse", "downstream", str(rendered), *arguments.split()]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         while process.poll() is None and len(list(tmp_path.rglob("state.pt"))) < 2:
             time.sleep(0.1)
@@ -482,7 +458,7 @@ def test_changed_boxes_train_anew(rendered, tmp_path, capsys):
         (["--weights", "imagnet", "--modalities", "infrared"], "starts from 'scratch' or 'imagenet'"),
         (["--also", "all=x"], "NAME=DATA"),
         (["--also", "b=/no/such"], "no such folder"),
-        (["--modalities", "max", "maximum"], "twice"),
+        (["--modalities", "max", "max"], "twice"),
         (["--classes", "nothing"], "no class list of this name"),
         (["--epochs", "0"], "--epochs is at least 1"),
         (["--model", "unets", "--modalities", "infrared"], "unknown model 'unets'"),

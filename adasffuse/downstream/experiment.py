@@ -157,21 +157,10 @@ def _noted(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 def _train(experiment: Experiment, run: Run, folder: Path) -> None:
     """Train the network of a run and write its weights."""
-    files = experiment.files[run.modality]
     if _by_yolo(experiment):
-        train_yolo(
-            experiment.model,
-            experiment.weights,
-            experiment.train,
-            files,
-            experiment.classes,
-            max(experiment.size),
-            experiment.budget,
-            run.seed,
-            folder,
-            experiment.device,
-        )
+        train_yolo(experiment, run)
         return
+    files = experiment.files[run.modality]
     samples = Samples(experiment.train, files, experiment.classes, experiment.size, run.seed)
     model = _network(experiment)
     loss: Loss = partial(detection.detection_loss, model)
@@ -222,13 +211,8 @@ def _scorer(experiment: Experiment, folder: Path) -> Callable[[str, Path | None]
     It takes the tested modality, and the folder for the detections or None.
     """
     if _by_yolo(experiment):
-        weights, side = folder / YOLO_WEIGHTS, max(experiment.size)
-
-        def score(name: str, place: Path | None) -> Scores:
-            found = detect_yolo(weights, experiment.scored, experiment.files[name], experiment.classes, side)
-            return _detection_scores(experiment, found, place)
-
-        return score
+        weights = folder / YOLO_WEIGHTS
+        return lambda name, place: _detection_scores(experiment, detect_yolo(weights, experiment, name), place)
     model = _network(experiment, folder).eval()
     if experiment.task == "segment":
         return lambda name, place: _score_segmenter(experiment, model, name)
