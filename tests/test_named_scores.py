@@ -358,16 +358,8 @@ def test_exposures_get_mef_ssim_and_psnr_and_ssim_against_the_truth(tmp_path, mo
 
 def test_fusion_scripts_print_the_scores_beside_and_the_identity_error(streets, capsys):
     weights = write_weights(streets / "w.safetensors", "ivf")
-    arguments = [
-        "--root_path",
-        streets / "data",
-        "--weights",
-        weights,
-        "--save_dir",
-        streets / "out",
-        "--device",
-        "cpu",
-    ]
+    arguments = ["--root_path", streets / "data", "--weights", weights, "--save_dir", streets / "out"]
+    arguments += ["--device", "cpu"]
     boxes = ["--boxes", streets / "data/IVF/Annotations", "--classes", "person"]
     assert cli.run("ivf", [*map(str, (*arguments, *boxes))]) == 0
     out = capsys.readouterr().out
