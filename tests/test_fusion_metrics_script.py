@@ -459,13 +459,6 @@ def test_methods_without_a_common_image_are_not_ranked(data, capsys):
     assert [line.split()[9] for line in out.splitlines() if line.startswith(("x ", "y "))] == ["n/a", "n/a"]
 
 
-def test_a_folder_called_skipped_hides_nothing(data, capsys):
-    (data / "mean").rename(data / "skipped")
-    (data / "skipped/p2.png").unlink()
-    assert run(data, "--fused", data / "skipped") == 0
-    assert "not scored: p2 of skipped" in capsys.readouterr().out
-
-
 # Folders and metrics as people write them.
 
 
