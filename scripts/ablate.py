@@ -9,13 +9,12 @@ checkpoint.  --dry_run lists the runs, --jobs 0 only tabulates finished ones.
 
 Scores are those of the validation after the last step.  The spread of a row is the largest minus the smallest score of
 its seeds.  A score equals the reference's ('=') if the means differ by no more than the larger of both spreads; a row
-is equal if all its scores are.  The table of a run of several parts holds means over the parts; --csv writes the scores
-of every run and part.  A change of the loss applies to all parts.
+is equal if all its scores are.  The table of a run of several parts holds means over the parts; the scores of each part
+are in the `log.csv` of its runs.  A change of the loss applies to all parts.
 """
 
 import argparse
 import csv
-import io
 import json
 import os
 import statistics
@@ -25,12 +24,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, get_type_hints
 
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adasffuse.cli.arguments import Parser, add_device_option, at_least
 from adasffuse.data.heldout import SIZE
@@ -159,14 +156,6 @@ class Trial:
             if getattr(before, name) != mine:
                 raise ValueError(f"{self.folder} holds a run of other options ({name} differs); choose another --out")
 
-    def seconds_per_step(self) -> float | None:
-        """Median over the intervals between log entries; None if there are too few."""
-        events = EventAccumulator(str(self.folder / "log"))
-        events.Reload()
-        entries = events.Scalars("lr") if "lr" in events.Tags()["scalars"] else []
-        gaps = [(b.wall_time - a.wall_time) / (b.step - a.step) for a, b in pairwise(entries) if b.step > a.step]
-        return statistics.median(gaps) if gaps else None
-
     def manifest(self) -> dict[str, Any]:
         return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
 
@@ -199,7 +188,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="folder of the runs (default: checkpoint/ablation/NAME OF THE RUN)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page with the table here")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of every run and part here")
     parser.add_argument(
         "--jobs",
         type=at_least(0),
@@ -219,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    check_outputs({"--markdown": args.markdown, "--csv": args.csv}, {"--out": args.out})
+    check_outputs({"--markdown": args.markdown}, {"--out": args.out})
     if args.train:
         train_row(args)
         return 0
@@ -238,8 +226,6 @@ def run(args: argparse.Namespace) -> int:
         print(text)
         if args.markdown:
             write_text(args.markdown, text)
-    if args.csv and finished:
-        write_text(args.csv, all_scores(finished))
     if len(finished) < len(trials):
         print(f"error: {len(trials) - len(finished)} of {len(trials)} runs are not finished", file=sys.stderr)
     return int(len(finished) < len(trials))
@@ -365,26 +351,12 @@ def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
         "smallest. Higher is better.",
         "- **Marks.** `=`: no further from the reference than the larger of both spreads; `+`: better; `-`: worse. No "
         "mark: fewer than two seeds, so nothing can be told.",
-        "- **Time per step** is relative to the reference. It is a hint only: other work on the machine counts.",
     ]
     if len(images) > 1:
         lines += ["", "**The images changed between these runs; rows are not comparable.**"]
     title = "Mean over the parts" if len(options.parts) > 1 else "Scores"
     lines += ["", f"## {title}", "", *table(by_row, len(seeds))]
     return "\n".join(lines) + "\n"
-
-
-def all_scores(trials: Sequence[Trial]) -> str:
-    """CSV: row, seed, part (empty: the mean over the parts), metric and score of finished runs."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["row", "seed", "part", "metric", "score"])
-    for trial in trials:
-        for name, score in (trial.scores() or {}).items():
-            part, _, metric = name.rpartition("/")
-            if metric in METRICS:
-                lines.writerow([trial.row, trial.seed, part, metric, score])
-    return text.getvalue()
 
 
 def describe(options: Options) -> list[str]:
@@ -431,20 +403,13 @@ def table(by_row: Mapping[str, Sequence[Trial]], seeds: int) -> list[str]:
     """Lines of a Markdown table, the reference first."""
     results = {row: mean_scores(trials) for row, trials in by_row.items()}
     reference = results[REFERENCE]
-    times = {}
-    for row, trials in by_row.items():
-        seconds = [trial.seconds_per_step() for trial in trials]
-        times[row] = [one for one in seconds if one]
     lines = [
-        f"| row | change | parameters | time per step | {' | '.join(reference)} | against the reference |",
-        f"| --- | --- | --: | --: |{' --: |' * len(reference)} --- |",
+        f"| row | change | parameters | {' | '.join(reference)} | against the reference |",
+        f"| --- | --- | --: |{' --: |' * len(reference)} --- |",
     ]
     for row, trials in by_row.items():
         name = row if len(trials) == seeds else f"{row} ({len(trials)} of {seeds} seeds)"
-        ratio = ""
-        if times[row] and times[REFERENCE]:
-            ratio = f"{statistics.mean(times[row]) / statistics.mean(times[REFERENCE]):.2f}"
-        cells = [name, ROWS[row].what, f"{trained_parameters(trials[0]) / 1e3:.0f} k", ratio]
+        cells = [name, ROWS[row].what, f"{trained_parameters(trials[0]) / 1e3:.0f} k"]
         marks = []
         for metric, expected in reference.items():
             values = results[row].get(metric)

@@ -31,7 +31,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--size", choices=RELEASED_SIZES, default="small", help="size of the released weights (default: %(default)s)"
     )
-    parser.add_argument("--file", type=Path, help="ONNX file of these weights (default: made anew)")
     parser.add_argument("--colour", action="store_true", help="measure in colour")
     parser.add_argument(
         "--resolutions",
@@ -59,9 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         weights = find_weights(None, args.task, args.size)
         export = Export(load_weights(weights)[0], TASKS[args.task], colour=args.colour, weights=weights.stem)
         with tempfile.TemporaryDirectory() as temporary:
-            path = args.file or Path(temporary) / "network.onnx"
-            if args.file is None:
-                write_onnx(path, export)
+            path = Path(temporary) / "network.onnx"
+            write_onnx(path, export)
             run = onnx_runner(path, args.threads)
     except (ValueError, OSError, ExportError) as error:
         return say_error(error)

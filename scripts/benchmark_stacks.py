@@ -1,6 +1,6 @@
 """Stacks fused by this package and by others: MEF-SSIM of brackets, sharpness of focus stacks, peak memory.
 
-python scripts/benchmark_stacks.py --mef DATA/stacks/MEF --mff DATA/stacks/MFF --out results/stacks
+python scripts/benchmark_stacks.py --mef DATA/stacks/MEF --mff DATA/stacks/MFF
 python scripts/benchmark_stacks.py --mff DATA/stacks/MFF --openfocus PATH/bin/openfocus
 python scripts/benchmark_stacks.py --memory 5 50 --megapixels 6
 python scripts/benchmark_stacks.py --moving
@@ -36,7 +36,6 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from adasffuse import load_fuser
 from adasffuse.cli.arguments import Parser, at_least, positive
 from adasffuse.data.synthesis import expose
-from adasffuse.files import check_outputs
 from adasffuse.images.color import ChromaMean, as_rgb, is_gray, luminance, rgb_to_ycbcr, with_chroma
 from adasffuse.images.folders import images_of
 from adasffuse.images.image import ImageError
@@ -61,7 +60,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default="none",
         help="registration by this package (default: %(default)s)",
     )
-    parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument(
         "--memory", nargs="+", type=at_least(1), metavar="N", help="measure the peak memory of stacks of N made images"
     )
@@ -84,7 +82,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    check_outputs(folders={"--out": args.out})
     if args.one:
         say(json.dumps({"GiB": peak_of(args.one, args.megapixels, args.align)}))
         return
@@ -172,8 +169,6 @@ def table(task: str, folder: Path, score: Callable[[list[ndarray], ndarray], flo
                     continue
             if fused.shape[:2] == sources[0].shape:
                 row[name] = score(sources, luminance(fused.astype(np.float32) / 255))
-            if args.out:
-                write_image(args.out / task / f"{stack} {name}.png", np.ascontiguousarray(fused))
         rows.append(row)
     means = {"stack": "mean"}
     for name in found:

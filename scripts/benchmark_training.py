@@ -104,12 +104,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="WxH",
         help="size of the images (default: 640x480)",
     )
-    parser.add_argument(
-        "--cache_mb",
-        type=float,
-        default=4096,
-        help="megabytes of decoded images to keep, 0: every crop decodes its files (default: %(default)s)",
-    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements as JSON")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # measure a row here: size,precision,crop,batch ROOT
     return parser.parse_args(argv)
@@ -183,7 +177,7 @@ def run_options(args: argparse.Namespace, one: str, root: str, world: int) -> Op
             "name": "benchmark",
             "task": "ivf",
             "size": size,
-            "data": {**data, "workers": args.workers, "cache_mb": args.cache_mb},
+            "data": {**data, "workers": args.workers, "cache_mb": 4096},
             "train": {"steps": NEVER, "batch_size": int(batch) * world, "precision": precision},
         }
     )

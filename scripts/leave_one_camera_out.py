@@ -25,11 +25,12 @@ from scoring import (
     night_total,
     spaced,
     summary,
+    write_reports,
 )
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import Parser, at_least
-from adasffuse.files import check_outputs, write_text
+from adasffuse.files import check_outputs
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.pairs import find_scenes
 from adasffuse.models.weights import RUN_WEIGHTS, read_record
@@ -113,8 +114,7 @@ def run(args: argparse.Namespace) -> int:
                 break
     text = report([trial for trial in trials if trial.finished()], args)
     say(text)
-    if args.markdown:
-        write_text(args.markdown, text)
+    write_reports(args, markdown=text)
     return int(not all(trial.finished() for trial in trials))
 
 

@@ -23,6 +23,7 @@ import argparse
 import math
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -142,8 +143,8 @@ def run(args: argparse.Namespace) -> None:
     say(f"-> {args.out}")
 
 
-def finite(text: str) -> float:
-    """A number.
+def finite(text: str, least: float = -math.inf) -> float:
+    """A number, no less than the least one.
 
     Raises:
         ArgumentTypeError: it is something else, or not finite.
@@ -152,21 +153,12 @@ def finite(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text}: expected a number")
+    if not (math.isfinite(value) and value >= least):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number{', 0 or more' if least == 0 else ''}")
     return value
 
 
-def not_negative(text: str) -> float:
-    """A factor that is not negative.
-
-    Raises:
-        ArgumentTypeError: it is something else.
-    """
-    value = finite(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number that is not negative")
-    return value
+not_negative = partial(finite, least=0)
 
 
 def kind_and_factor(text: str) -> tuple[str, float]:

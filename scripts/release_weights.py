@@ -1,14 +1,14 @@
-"""Turn a finished run into released weights: copy them into the package, with a card (data, steps, scores, SHA-256).
+"""Turn a finished run into released weights: copy them into the package, with a card (recipe, data, SHA-256).
 
-python scripts/release_weights.py --run checkpoint/ivf --root_path DATA/test \\
-    --datasets IVF IVF_MSRS IVF_LLVIP --every IVF_LLVIP=2 --data "201 RoadScene pairs" --limits "small network" --half
-
-python scripts/release_weights.py --of general_small --file small.safetensors --root_path DATA/test --half ...
+python scripts/release_weights.py --run checkpoint/ivf --data "201 RoadScene pairs" --limits "small network" --half
+python scripts/release_weights.py --of general_small --file small.safetensors --half --data ... --limits ...
+python scripts/score_weights.py --weights general_small --root_path DATA/test --datasets IVF ... --json scores.json
+python scripts/update_cards.py scores.json
 
 --of: the file was made from released weights by `mix_weights.py` or `train_targets.py`; the card keeps its description
-of the run.  Weights of several tasks (`general`) are scored on data sets of each.  --half stores parameters in half
-precision, except HALF_KEEPS; the scores on the card are always those of the released file.  `update_cards.py` updates
-scores without a run, `write_tables.py` writes the tables of the docs.
+of the run.  --half stores parameters in half precision, except HALF_KEEPS.  A new card has no scores:
+`score_weights.py` scores the released file, `update_cards.py` puts the scores onto its card, and `write_tables.py`
+writes the tables of the docs.
 """
 
 import argparse
@@ -20,13 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import load_file
-from scoring import RELEASED, add_set_options, check_set_options, chosen_sets, score_sets
+from scoring import RELEASED
 
-from adasffuse.cli.arguments import Parser, add_device_option, add_precision_option, at_least
+from adasffuse.cli.arguments import Parser
 from adasffuse.files import replacing_all
-from adasffuse.inference import load_fuser
-from adasffuse.metrics.cache import default_cache
-from adasffuse.metrics.folder import Settings
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.options import KINDS_NEEDED
 from adasffuse.models.weights import RUN_WEIGHTS, file_sha256, load_weights, read_record, save_weights
@@ -35,6 +32,7 @@ from adasffuse.training.options import Options, load_options
 
 # Endings of names of parameters that stay float32: A, dt, D of the scan, wavelet and spectral filters, gains.
 HALF_KEEPS = (".A_log", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight", ".log_gain")
+NO_SCORES = {"convention": "", "scored_in": "", "scores": {}}  # `update_cards.py` fills them in
 LICENCE = "weights fitted to images with research terms of their owners; the code alone is MIT"
 DATA_LICENCES = {  # as stated by the repositories of the images
     "ivf": "RoadScene (hanna-xu/RoadScene) and M3FD (TarDAL): no licence stated, ask for citation; MSRS (PIAFusion, "
@@ -64,21 +62,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "%(default)s)",
     )
     parser.add_argument("--half", action="store_true", help="store in half precision, but for A, dt, D and the filters")
-    add_set_options(parser, "--score_root")
     parser.add_argument("--data", required=True, help="what the weights were fitted to, for the card")
     parser.add_argument("--limits", required=True, help="what users should know, for the card")
     parser.add_argument("--data_licence", help="terms of these data (default: those of the development data)")
     parser.add_argument(
         "--hardware", help="hardware of the training, for the card (default: what the manifest of the run says)"
     )
-    add_precision_option(parser)
-    add_device_option(parser)
-    parser.add_argument(
-        "--workers", type=at_least(1), metavar="N", help="number of processes that score (default: all cores)"
-    )
-    args = parser.parse_args(argv)
-    check_set_options(parser, args)
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def release(args: argparse.Namespace) -> None:
-    """Score the file to be released, then put it and its card into the package; on failure nothing is changed."""
+    """Put the weights and their card into the package; on failure nothing is changed."""
     source = Path(args.file) if args.of else args.run / args.file
     with tempfile.TemporaryDirectory() as folder:
         model, task = load_weights(source)
@@ -120,7 +110,7 @@ def release(args: argparse.Namespace) -> None:
             "sha256": file_sha256(weights),
             "data": args.data,
             "record": read_record(weights),
-            **score(args, weights),
+            **NO_SCORES,
             "limits": limits(args.limits, made["options"]),
         }
         with replacing_all() as temporary:
@@ -197,20 +187,6 @@ def trained_with(run: Path, hardware: str | None) -> dict:
         "git_commit": start["git_commit"],
         "data_sha256": manifest["data"]["sha256"],
     }
-
-
-def score(args: argparse.Namespace, weights: Path) -> dict:
-    """Convention, precision and mean scores of every method on every set."""
-    sets = chosen_sets(args.root_path, args.datasets, args.extra)
-    fusers = {
-        task.id: load_fuser(task.id, weights=weights, device=args.device, precision=args.precision) for task, _ in sets
-    }
-    settings, scores = Settings(cache=default_cache()), {}
-    for scored in score_sets(sets, fusers, settings, every=dict(args.every), workers=args.workers):
-        say(f"{scored.name}: {scored.verdict()}\n{scored.table.text()}")
-        scores[scored.name] = scored.to_dict()
-    precisions = sorted({fuser.precision for fuser in fusers.values()})
-    return {"convention": settings.convention, "scored_in": ", ".join(precisions), "scores": scores}
 
 
 def data_licence(options: Options) -> str:

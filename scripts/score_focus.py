@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy import ndarray
-from scoring import add_baselines_option, spaced
+from scoring import add_baselines_option, spaced, write_reports
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
@@ -26,11 +26,10 @@ from adasffuse.cli.arguments import Parser, add_device_option, add_precision_opt
 from adasffuse.cli.task_script import METHOD
 from adasffuse.data.heldout import MARGIN
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
-from adasffuse.files import check_outputs, write_text
+from adasffuse.files import check_outputs
 from adasffuse.images.color import luminance, rgb_to_ycbcr
-from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image
-from adasffuse.images.write import quantise, write_image
+from adasffuse.images.write import quantise
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.process import run_script, say
@@ -46,9 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--pattern", default="*", help="pattern of the photographs' names, such as 'urban_*' (default: %(default)s)"
     )
     parser.add_argument("--count", type=at_least(1), metavar="N", help="score only N photographs, evenly spaced")
-    parser.add_argument(
-        "--weights", default="released", metavar="FILE", help="weights file, or 'released' (default: %(default)s)"
-    )
+    parser.add_argument("--weights", metavar="FILE", help="weights file or name (default: the released ones)")
     add_size_option(parser)
     add_baselines_option(parser, ("laplacian", "gff", "average", "max"))
     parser.add_argument(
@@ -61,9 +58,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=at_least(0), default=0, help="random seed of the pairs (default: %(default)s)")
     add_device_option(parser)
     add_precision_option(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for a panel of every pair with results and errors"
-    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
@@ -77,9 +71,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
-    weights = None if args.weights == "released" else args.weights
-    fuser = load_fuser("mff", args.size, weights, args.device, precision=args.precision)
+    check_outputs({"--markdown": args.markdown, "--json": args.json})
+    fuser = load_fuser("mff", args.size, args.weights, args.device, precision=args.precision)
     table, errors = ScoreTable(METRICS), []
     files = photographs(args.photographs, args.pattern, args.count)
     made = pairs(files, args.edge, args.seed, args.drift, args.colour)
@@ -92,14 +85,9 @@ def run(args: argparse.Namespace) -> None:
         for method, image in fused.items():
             scored = as_bright(image, truth) if args.drift else image
             table.add(method, name, image.shape, evaluate(a, b, scored, METRICS, reference=truth))
-        if args.out:
-            write_image(args.out / f"{name}.png", panel(a, b, truth, fused))
     if args.colour and not errors:
         raise ImageError(f"--colour: all photographs in {args.photographs} are gray")
-    for name in ("markdown", "json"):
-        path = getattr(args, name)
-        if path:
-            write_text(path, getattr(table, name)())
+    write_reports(args, markdown=table.markdown(), json=table.json())
     say(table.text())
     if errors:
         say(f"{METHOD}: root mean square error of Cb and Cr {np.mean(errors):.3f} levels, n = {len(errors)}")
@@ -160,19 +148,6 @@ def as_bright(image: ndarray, truth: ndarray) -> ndarray:
     """Luminance (H, W) uint8 of an image times the factor that brings it nearest to that of the truth."""
     y, wanted = (luminance(as_float(x)) for x in (image, truth))
     return quantise(y * np.float32((y * wanted).sum() / max(np.square(y).sum(), 1e-6)), "8")
-
-
-def panel(a: ndarray, b: ndarray, truth: ndarray, fused: dict[str, ndarray]) -> ndarray:
-    """Sources and truth, the results, and the errors of these, eight times enlarged around gray."""
-    wanted = levels(truth)
-    errors = {m: np.clip(128 + 8 * (levels(image) - wanted), 0, 255).astype(np.uint8) for m, image in fused.items()}
-    sources = [("near in focus", a), ("far in focus", b), ("truth", truth)]
-    return contact_sheet([sources, [*fused.items()], [(f"{m}: error x 8", e) for m, e in errors.items()]], height=320)
-
-
-def levels(image: ndarray) -> ndarray:
-    """Luminance (H, W) int of (H, W) or (H, W, 3) uint8."""
-    return quantise(luminance(as_float(image)), "8").astype(int)
 
 
 def as_float(image: ndarray) -> ndarray:

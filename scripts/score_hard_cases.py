@@ -5,7 +5,6 @@ python scripts/score_hard_cases.py --infrared DATA/infrared --visible DATA/visib
 """
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -14,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
-from scoring import add_baselines_option, mean, names_of
+from scoring import add_baselines_option, markdown, mean, names_of
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import Parser, add_device_option, add_size_option, at_least
-from adasffuse.files import check_outputs, write_text
+from adasffuse.files import check_outputs
 from adasffuse.images.color import luminance
 from adasffuse.images.notices import pick_evenly
 from adasffuse.images.pairs import find_scenes, read_scene
@@ -61,7 +60,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results of all methods on all cases, as PNG"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every case here")
     add_device_option(parser)
     args = parser.parse_args(argv)
     if bool(args.infrared) != bool(args.visible):
@@ -74,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    check_outputs({"--json": args.json}, {"--out": args.out})
+    check_outputs(folders={"--out": args.out})
     methods = fusion_methods(args)
     scores: Scores = {}
     for name, case in tqdm(cases(args), desc="hard cases", unit="case"):
@@ -84,8 +82,6 @@ def run(args: argparse.Namespace) -> None:
         scores[name] = {method: score_hard_case(case, image.astype(float)) for method, image in fused.items()}
         if args.out:
             write_image(args.out / f"{name}.png", panel(case, fused, scores[name]))
-    if args.json:
-        write_text(args.json, json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n")
     say(table(scores))
 
 
@@ -128,38 +124,18 @@ def mean_scores(scores: Scores, method: str, kind: str = "") -> dict[str, float]
 
 
 def table(scores: Scores) -> str:
-    """One line per method, the best total first; recovery of night scenes and glare pairs, apart and together."""
+    """A row for each method, the best total first; recovery of night scenes and of glare pairs, apart and together."""
     kinds = {kind: sum(name.startswith(kind) for name in scores) for kind in ("night", "glare")}
-    head = ["method", "recovery night↑", "pairs↑", "all↑", "fog↓", "targets↑", "detail↑", "total↑"]
-    lines = []
+    rows = {}
     for method in next(iter(scores.values())):
         means = mean_scores(scores, method)
-        recoveries = {f"recovery {kind}": mean_scores(scores, method, kind)["recovery"] for kind in kinds}
-        total = hard_case_total(means)
-        lines.append((total, [method, *cells({**recoveries, **means, "total": total})]))
-    lines.sort(key=lambda line: -line[0])
-    rows = [head, *(row for _, row in lines)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    text = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]) for row in rows]
-    note = "total: mean of recovery (all), 1 - fog, targets and detail; fog, targets and detail are of night scenes"
-    return "\n".join([f"n = {kinds['night']} night scenes, {kinds['glare']} pairs with glare", *text, note])
-
-
-def cells(values: dict[str, float]) -> list[str]:
-    return ["n/a" if math.isnan(value) else f"{value:.3f}" for value in values.values()]
-
-
-def as_json(scores: Scores) -> dict:
-    """Means, totals and the scores of every case; null if a case has no such score."""
-
-    def plain(values: dict[str, float]) -> dict[str, float | None]:
-        return {name: None if math.isnan(value) else value for name, value in values.items()}
-
-    means = {method: mean_scores(scores, method) for method in next(iter(scores.values()))}
-    return {
-        "methods": {method: plain({**one, "total": hard_case_total(one)}) for method, one in means.items()},
-        "cases": {name: {m: plain(s) for m, s in by_method.items()} for name, by_method in scores.items()},
-    }
+        recoveries = {f"recovery, {kind}": mean_scores(scores, method, kind)["recovery"] for kind in kinds}
+        rows[method] = {**recoveries, **means, "total": hard_case_total(means)}
+    rows = dict(sorted(rows.items(), key=lambda item: -item[1]["total"]))
+    return (
+        f"n = {kinds['night']} night scenes, {kinds['glare']} pairs with glare\n\n{markdown(rows)}\n\n"
+        "Fog: lower is better. Total: mean of recovery, 1 - fog, targets and detail; the last three of night scenes."
+    )
 
 
 if __name__ == "__main__":

@@ -22,11 +22,12 @@ from scoring import (
     names_of,
     night_total,
     summary,
+    write_reports,
 )
 
 from adasffuse.cli.arguments import Parser, at_least, named_values
 from adasffuse.data.options import DataOptions
-from adasffuse.files import check_outputs, write_text
+from adasffuse.files import check_outputs
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes
 from adasffuse.process import run_script, say
@@ -79,8 +80,7 @@ def run(args: argparse.Namespace) -> None:
         text = ", ".join(f"{name} {total:.3f}" for name, total in totals.items())
         texts.append(f"Rendered night streets, {args.nights} cases, total: {text}")
     say("\n\n".join(texts))
-    if args.markdown:
-        write_text(args.markdown, "\n\n".join(texts) + "\n")
+    write_reports(args, markdown="\n\n".join(texts) + "\n")
 
 
 def held_out(

@@ -27,6 +27,7 @@ from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.process import run_script, say
 
 METRICS = ("PSNR_GT", "SSIM_GT")
+AMOUNTS = (0.0, 0.5, 1.0)  # values of --denoise
 LEAST = 32  # pixels per side
 
 
@@ -48,13 +49,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--grain", type=float, default=0.7, help="standard deviation of its grain, pixels; 0: none (default: 0.7)"
     )
-    parser.add_argument(
-        "--amounts",
-        type=float,
-        nargs="+",
-        default=[0.0, 0.5, 1.0],
-        help="values of --denoise to compare (default: 0 0.5 1)",
-    )
     add_size_option(parser)
     parser.add_argument("--seed", type=at_least(0), default=0, help="random seed of the noise (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
@@ -70,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     check_outputs({"--json": args.json})
-    fusers = {f"denoise {amount:g}": load_fuser("ivf", args.size, denoise=amount) for amount in args.amounts}
+    fusers = {f"denoise {amount:g}": load_fuser("ivf", args.size, denoise=amount) for amount in AMOUNTS}
     plain = load_fuser("ivf", args.size)
     table = ScoreTable(METRICS)
     scenes, _ = find_scenes((args.infrared, args.visible))

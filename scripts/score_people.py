@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
-from scoring import markdown, mean, names_of
+from scoring import markdown, mean, names_of, write_reports
 
 from adasffuse import load_fuser
 from adasffuse.cli.arguments import Parser, add_device_option
 from adasffuse.downstream.classes import listed_classes
 from adasffuse.downstream.frames import Frame, all_frames
 from adasffuse.downstream.targets import BOXED, UNSURE
-from adasffuse.files import check_outputs, name_of, write_text
+from adasffuse.files import check_outputs, name_of
 from adasffuse.images.boxes import PEOPLE, box_area, of_classes
 from adasffuse.images.color import luminance
 from adasffuse.images.read import read_image
@@ -76,8 +76,7 @@ def run(args: argparse.Namespace) -> None:
         title = f"{name_of(name.partition('=')[0])}, {len(frames)} frames"
         texts.append(f"### {title}\n\n{markdown(rows)}")
     say("\n\n".join(texts))
-    if args.markdown:
-        write_text(args.markdown, "\n\n".join(texts) + "\n")
+    write_reports(args, markdown="\n\n".join(texts) + "\n")
 
 
 def boxed_frames(name: str) -> list[Frame]:

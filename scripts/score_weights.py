@@ -1,6 +1,6 @@
 """Score table of a weights file beside simple methods: fuse every pair as the test_*_RGB.py scripts do, score the PNGs.
 
-python scripts/score_weights.py --weights released --size small --root_path DATA/test \\
+python scripts/score_weights.py --size small --root_path DATA/test \\
     --datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --markdown scores.md --json scores.json
 
 `scoring.py` says what is scored; `update_cards.py` puts the scores of released weights onto their cards.
@@ -12,22 +12,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scoring import (
-    RANKED,
-    Scored,
-    add_scoring_options,
-    add_set_options,
-    check_set_options,
-    chosen_sets,
-    score_sets,
-)
+from scoring import RANKED, Scored, add_scoring_options, chosen_sets, score_sets, write_reports
 
 from adasffuse.cli.arguments import Parser, add_precision_option, add_size_option, at_least
 from adasffuse.cli.task_script import METHOD, identity_text
-from adasffuse.files import check_outputs, write_text
+from adasffuse.files import check_outputs
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.color import CHROMA_LEVELS
-from adasffuse.metrics.folder import Settings
+from adasffuse.metrics.job import Settings
 from adasffuse.metrics.tones import TONES
 from adasffuse.models.weights import file_sha256, find_weights
 from adasffuse.process import run_script, say
@@ -35,14 +27,22 @@ from adasffuse.process import run_script, say
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--weights",
-        default="released",
-        metavar="FILE",
-        help="weights file or name, or 'released' for the default ones (default: %(default)s)",
-    )
+    parser.add_argument("--weights", metavar="FILE", help="weights file or name (default: the released ones)")
     add_size_option(parser)
-    add_set_options(parser)
+    parser.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
+    parser.add_argument(
+        "--datasets",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names of these data sets, such as IVF_MSRS, MIF, MIF/PET-MRI",
+    )
+    parser.add_argument(
+        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="other folders with infrared/ and visible/"
+    )
+    parser.add_argument(
+        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
+    )
     parser.add_argument("--pairs", type=at_least(1), metavar="N", help="score only N pairs of every set, evenly spaced")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the fused images, DIR/NAME")
     add_scoring_options(parser)
@@ -56,8 +56,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_precision_option(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
-    check_set_options(parser, args)
+    if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.root_path):
+        parser.error("give --root_path with --datasets, or --extra, or all three")
     return args
+
+
+def set_and_step(text: str) -> tuple[str, int]:
+    """Parse 'IVF_LLVIP=2'.
+
+    Raises:
+        ArgumentTypeError: it is not a name and a positive whole number.
+    """
+    name, _, step = text.rpartition("=")
+    if not (name and step.isdecimal() and int(step)):
+        raise argparse.ArgumentTypeError(f"{text}: expected NAME=N, e.g. IVF_LLVIP=2")
+    return name, int(step)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,26 +79,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
-    weights = None if args.weights == "released" else args.weights
     sets = chosen_sets(args.root_path, args.datasets, args.extra)
-    network = {"size": args.size, "weights": weights, "device": args.device, "precision": args.precision}
+    network = {"size": args.size, "weights": args.weights, "device": args.device, "precision": args.precision}
     fusers = {task.id: load_fuser(task.id, **network) for task, _ in sets}
     results = []
     settings = Settings(cache=args.cache)
     for scored in score_sets(sets, fusers, settings, args.pairs, dict(args.every), args.out, args.workers):
         say(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}")
         results.append(scored)
-    files = {find_weights(weights, task, args.size) for task in fusers}
+    files = {find_weights(args.weights, task, args.size) for task in fusers}
     hashes = {path.name: file_sha256(path) for path in sorted(files)}
     precision = ", ".join(sorted({f"{fuser.precision} on {fuser.device.type}" for fuser in fusers.values()}))
-    reports = {
-        "markdown": as_markdown(hashes, precision, results),
-        "json": as_json(hashes, precision, results),
-    }
-    for name, text in reports.items():
-        path = getattr(args, name)
-        if path:
-            write_text(path, text)
+    write_reports(args, markdown=as_markdown(hashes, precision, results), json=as_json(hashes, precision, results))
     first = [scored for scored in results if scored.place() == 1]
     shared = sum("shared" in scored.verdict() for scored in first)
     say(f"\nfirst in mean rank on {len(first)} of {len(results)} sets, {shared} of them shared with another method")

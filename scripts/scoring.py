@@ -23,7 +23,7 @@ from adasffuse.cli.arguments import add_device_option, at_least, listed
 from adasffuse.cli.task_script import METHOD, identity_of
 from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
-from adasffuse.files import name_of
+from adasffuse.files import name_of, write_text
 from adasffuse.images.color import as_rgb, luminance
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.image import ImageError
@@ -35,8 +35,10 @@ from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, ScoreTable
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.color import chroma_fidelity
-from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
+from adasffuse.metrics.folder import score_pairs
 from adasffuse.metrics.hard_cases import hard_case_total, score_hard_case
+from adasffuse.metrics.job import Settings
+from adasffuse.metrics.matching import find_annotations
 from adasffuse.metrics.tones import TONES, lost_tone
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS, Task, find_task
@@ -127,30 +129,6 @@ def baselines_in(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
     return names
-
-
-def add_set_options(parser: argparse.ArgumentParser, *aliases: str) -> None:
-    """Add which sets of pairs are scored, see `check_set_options`; `aliases` are further names of `--root_path`."""
-    parser.add_argument("--root_path", *aliases, type=Path, metavar="DIR", help="folder of data sets")
-    parser.add_argument(
-        "--datasets",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="names of these data sets, such as IVF_MSRS, MIF, MIF/PET-MRI",
-    )
-    parser.add_argument(
-        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="other folders with infrared/ and visible/"
-    )
-    parser.add_argument(
-        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
-    )
-
-
-def check_set_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with an error unless the options of `add_set_options` name sets."""
-    if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.root_path):
-        parser.error("give --root_path with --datasets, or --extra, or all three")
 
 
 def chosen_sets(root: Path | None, datasets: Sequence[str], extra: Sequence[Path]) -> list[tuple[Task, SceneFolder]]:
@@ -329,18 +307,6 @@ def night_total(weights: str | Path, count: int, seed: int = 0, device: str = "a
     return mean(totals)
 
 
-def set_and_step(text: str) -> tuple[str, int]:
-    """Parse 'IVF_LLVIP=2'.
-
-    Raises:
-        ArgumentTypeError: it is not a name and a positive whole number.
-    """
-    name, _, step = text.rpartition("=")
-    if not (name and step.isdecimal() and int(step)):
-        raise argparse.ArgumentTypeError(f"{text}: expected NAME=N, e.g. IVF_LLVIP=2")
-    return name, int(step)
-
-
 def some_pairs(folder: SceneFolder, count: int | None, step: int, where: Path) -> SceneFolder:
     """Copy a folder below `where`, with every `step`th pair, and of these `count` evenly spaced ones or all."""
     pairs = find_scenes(folder.folders)[0][::step]
@@ -406,8 +372,18 @@ def mean(values: Sequence[float]) -> float:
 
 
 def markdown(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """A table with a line per method and a column per score of the first method."""
+    """A table with a line per method and a column per score of the first method; n/a for NaN."""
     names = list(next(iter(rows.values())))
     lines = [f"| method | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
-    lines += [f"| {m} | " + " | ".join(f"{v:.3f}" for v in row.values()) + " |" for m, row in rows.items()]
+    for method, row in rows.items():
+        cells = ("n/a" if math.isnan(value) else f"{value:.3f}" for value in row.values())
+        lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def write_reports(args: argparse.Namespace, **texts: str) -> None:
+    """Write each text to the file that the option of its name gives, if it is given."""
+    for option, text in texts.items():
+        path = getattr(args, option)
+        if path:
+            write_text(path, text)

@@ -354,14 +354,6 @@ def camera_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Ite
         )
 
 
-def dicom_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Iterator[Case]:
-    yield from damaged_files(doors["dicom"], "dicom", draw, count)
-
-
-def nifti_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Iterator[Case]:
-    yield from damaged_files(doors["nifti"], "nifti", draw, count)
-
-
 def weights_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Iterator[Case]:
     door = doors["weights"]
     yield from damaged_files(door, "weights", draw, count // 2)
@@ -536,8 +528,8 @@ def name_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Itera
 KINDS = {
     "images": image_cases,
     "radiometric": camera_cases,
-    "dicom": dicom_cases,
-    "nifti": nifti_cases,
+    "dicom": lambda doors, draw, count: damaged_files(doors["dicom"], "dicom", draw, count),
+    "nifti": lambda doors, draw, count: damaged_files(doors["nifti"], "nifti", draw, count),
     "weights": weights_cases,
     "checkpoints": checkpoint_cases,
     "options": option_cases,

@@ -123,7 +123,7 @@ def files_table(sources: Sources) -> str:
     lines = []
     for file, card in sources.cards.items():
         task = "all" if card["task"] == GENERAL else card["task"]
-        precision = f"{card['convention']}, {card['scored_in']}"
+        precision = f"{card['convention']}, {card['scored_in']}" if card["scores"] else NOT_SCORED
         lines.append([f"`{file}`", task, f"{card['parameters']:,}", card["stored_as"], precision, card["sha256"][:12]])
     return markdown(["file", "task", "parameters", "stored as", "scored with", "SHA-256"], lines)
 

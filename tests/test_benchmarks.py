@@ -3,13 +3,11 @@
 import json
 import re
 import sys
-from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
 import benchmark
 import benchmark_folder
-import benchmark_metrics
 import benchmark_stacks
 import benchmark_training
 import measuring
@@ -42,12 +40,6 @@ def test_inference_benchmark(tmp_path, capsys, monkeypatch):
     (row,) = json.loads(out.read_text())["rows"]
     assert row["pixels"] == "1x40x24" and row["GFLOP"] > 0 and row["floor_s"] > 0
     assert {"median_s", "over_floor"} <= set(row) and "over_floor" in capsys.readouterr().out
-
-
-def test_benchmark_of_the_metrics(capsys):
-    assert benchmark_metrics.main(["--size", "48", "50", "--repeats", "1"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 14 and lines[10].startswith("VIFF ") and lines[-1].startswith("all ")
 
 
 def test_colours_of_a_left_out_exposure(tmp_path, capsys):
@@ -140,20 +132,6 @@ def test_training_benchmark_of_one_and_two_processes(tmp_path, capsys):
     assert capsys.readouterr().out.count("small") == 2
 
 
-def test_a_timed_function_is_put_back(monkeypatch):
-    clock = iter((10.0, 13.0))
-    monkeypatch.setattr(benchmark_training.time, "perf_counter", lambda: next(clock))
-
-    class Owner:
-        def twice(self, number: int) -> int:
-            return 2 * number
-
-    owner, spent = Owner(), Counter()
-    with benchmark_training.timed(owner, "twice", spent, "work", torch.device("cpu")):
-        assert owner.twice(4) == 8
-    assert spent["work"] == 3 and vars(owner) == {}
-
-
 def test_impossible_options_are_named_before_anything_is_measured(capsys):
     assert benchmark_training.main(["--size", "small", "--crop", "64", "8"]) == 1
     assert "error: data.crop must lie in 16 .. 4096, got 8" in capsys.readouterr().err
@@ -203,11 +181,6 @@ def test_the_floor_is_the_larger_of_operations_and_bytes():
     best = {"float32": 100.0, "bfloat16": 1000.0, "copy": 10.0}
     assert measuring.against_floor(0.8, "bfloat16", 100.0, 4.0, best) == {"bound": "GB", "floor_s": 0.4, "share": 0.5}
     assert measuring.against_floor(4.0, "float32", 100.0, 4.0, best) == {"bound": "FLOP", "floor_s": 1.0, "share": 0.25}
-
-
-def test_ceilings():
-    best = measuring.ceilings(torch.device("cpu"), side=64, megabytes=1)
-    assert set(best) == {"float32", "bfloat16", "copy"} and min(best.values()) > 0
 
 
 @pytest.mark.gpu

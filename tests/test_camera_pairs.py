@@ -21,7 +21,8 @@ from adasffuse.images.ranges import parse_range, resolve_range, resolve_ranges
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.installation import install_command
-from adasffuse.metrics.folder import Settings, score_pairs
+from adasffuse.metrics.folder import score_pairs
+from adasffuse.metrics.job import Settings
 from adasffuse.registration.camera import photograph_part, read_camera_pair, to_photograph
 
 pytest.importorskip("flyr")

@@ -25,7 +25,8 @@ from adasffuse.inference.video import fuse_video
 from adasffuse.inference.volume import WantedVolumes, fuse_volumes
 from adasffuse.inference.work import find_work, work_of_files
 from adasffuse.losses.fusion import LossOptions, fusion_loss
-from adasffuse.metrics.folder import Settings, score_folders
+from adasffuse.metrics.folder import score_folders
+from adasffuse.metrics.job import Settings
 from adasffuse.models import ModelOptions
 from adasffuse.models.weights import WeightsError, digest, find_weights, load_weights, save_weights
 from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load_calibration

@@ -205,7 +205,7 @@ class TestNetworks:
         with torch.no_grad():
             assert network(torch.rand(1, 3, 64, 96)).shape == (1, 5, 64, 96)
 
-    @pytest.mark.parametrize("model", ["fcos", "retinanet", "ssdlite"])
+    @pytest.mark.parametrize("model", ["fcos", "retinanet"])
     def test_detectors_learn_and_find(self, model):
         pytest.importorskip("timm")
         network = make_detector(model, 4, "tf_efficientnet_lite0", "scratch", (96, 128))
@@ -218,8 +218,8 @@ class TestNetworks:
     def test_unknown_ones(self):
         with pytest.raises(ValueError, match="unknown model 'unets'"):
             make_segmenter("unets", 2, "x", "scratch")
-        with pytest.raises(ValueError, match="ssdlite is built from scratch"):
-            make_detector("ssdlite", 2, "x", "imagenet", (64, 64))
+        with pytest.raises(ValueError, match="unknown model 'ssd'"):
+            make_detector("ssd", 2, "x", "scratch", (64, 64))
 
     def test_a_missing_package_is_named_with_its_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
@@ -393,20 +393,9 @@ def test_one_command(rendered, tmp_path, capsys, task, metrics):
 def test_sigterm_ends_the_processes_of_all_jobs(rendered, tmp_path):
     """They would otherwise train on for hours, and a second call beside them."""
     pytest.importorskip("segmentation_models_pytorch")
-    arguments = [
-        rendered,
-        "--task",
-        "segment",
-        "--out",
-        tmp_path,
-        "--modalities",
-        "infrared",
-        "visible",
-        "--size",
-        "64x64",
-    ]
-    more = ["--epochs", "100000", "--seeds", "1", "--device", "cpu", "--jobs", "2", "--weights", "scratch"]
-    words = [sys.executable, "-m", "adasffuse", "downstream", *map(str, arguments), *more]
+    arguments = f"--task segment --out {tmp_path} --modalities infrared visible --size 64x64 --weights scratch"
+    arguments += " --epochs 100000 --seeds 1 --device cpu --jobs 2"
+    words = [sys.executable, "-m", "adasffuse", "downstream", str(rendered), *arguments.split()]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         while process.poll() is None and len(list(tmp_path.rglob("state.pt"))) < 2:
             time.sleep(0.1)
@@ -465,7 +454,7 @@ def test_changed_boxes_train_anew(rendered, tmp_path, capsys):
         (["--weights", "imagnet", "--modalities", "infrared"], "starts from 'scratch' or 'imagenet'"),
         (["--also", "all=x"], "NAME=DATA"),
         (["--also", "b=/no/such"], "no such folder"),
-        (["--modalities", "max", "maximum"], "twice"),
+        (["--modalities", "max", "max"], "twice"),
         (["--classes", "nothing"], "no class list of this name"),
         (["--epochs", "0"], "--epochs is at least 1"),
         (["--model", "unets", "--modalities", "infrared"], "unknown model 'unets'"),

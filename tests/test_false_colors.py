@@ -22,7 +22,8 @@ from adasffuse.images.frames import VideoFile
 from adasffuse.images.read import read_image
 from adasffuse.images.video_writing import write_video
 from adasffuse.inference import Fuser
-from adasffuse.metrics.folder import Settings, score_folders
+from adasffuse.metrics.folder import score_folders
+from adasffuse.metrics.job import Settings
 from adasffuse.tasks import TASKS
 
 MAPS = {"jet": cv2.COLORMAP_JET, "turbo": cv2.COLORMAP_TURBO}

@@ -11,7 +11,6 @@ from tiny import texture, write_ivf, write_weights
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import score as score_command
 from adasffuse.cli import task_script as cli
-from adasffuse.data.samples import write_samples
 from adasffuse.data.synthesis import exposure_pair
 from adasffuse.images.boxes import MAX_BYTES, Annotation, Box, find_boxes, of_classes, read_boxes
 from adasffuse.images.image import ImageError
@@ -359,16 +358,8 @@ def test_exposures_get_mef_ssim_and_psnr_and_ssim_against_the_truth(tmp_path, mo
 
 def test_fusion_scripts_print_the_scores_beside_and_the_identity_error(streets, capsys):
     weights = write_weights(streets / "w.safetensors", "ivf")
-    arguments = [
-        "--root_path",
-        streets / "data",
-        "--weights",
-        weights,
-        "--save_dir",
-        streets / "out",
-        "--device",
-        "cpu",
-    ]
+    arguments = ["--root_path", streets / "data", "--weights", weights, "--save_dir", streets / "out"]
+    arguments += ["--device", "cpu"]
     boxes = ["--boxes", streets / "data/IVF/Annotations", "--classes", "person"]
     assert cli.run("ivf", [*map(str, (*arguments, *boxes))]) == 0
     out = capsys.readouterr().out
@@ -383,11 +374,3 @@ def test_fusion_scripts_print_the_scores_beside_and_the_identity_error(streets, 
             1 if "absent" in said else 2
         )
         assert said in capsys.readouterr().err and not (streets / "none").exists()  # before any work
-
-
-def test_samples_of_exposures_get_mef_ssim(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    write_samples(tmp_path / "data", "mef")
-    sources = ["--root_path", tmp_path / "data", "--dataset", "MEF", "--workers", 1]
-    assert score_command.run([*map(str, (*sources, "--baselines", "average"))]) == 0
-    assert "mean rank  Spurious↓  MEF_SSIM↑" in capsys.readouterr().out

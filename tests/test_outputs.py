@@ -54,7 +54,7 @@ FOLDERS = (  # a folder is needed
     "train --opt options.json --root_path . --out_dir",
     "downstream IVF --task segment --out",
     "data MSRS --source . --root",
-    "score_weights.py --root_path . --datasets IVF --weights released --out",
+    "score_weights.py --root_path . --datasets IVF --out",
     "leave_one_camera_out.py --opt options.json --root_path . --out",
     "render_objects.py",
 )
@@ -69,7 +69,7 @@ FILES = (  # a file is needed; ends with the suffix that it must have
     "score --source_a IVF/infrared --source_b IVF/visible --baselines average --csv .csv",
     "export --task ivf --format onnx -o .onnx",
     "mix_weights.py general_tiny=1 --out .safetensors",
-    "score_weights.py --root_path . --datasets IVF --weights released --json .json",
+    "score_weights.py --root_path . --datasets IVF --json .json",
 )
 
 

@@ -19,7 +19,8 @@ from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.metrics.color import chroma_fidelity
-from adasffuse.metrics.folder import Settings, score_folders
+from adasffuse.metrics.folder import score_folders
+from adasffuse.metrics.job import Settings
 from adasffuse.metrics.tones import TONES, lost_tone
 from adasffuse.models.weights import file_sha256
 from adasffuse.scenes.head import head
@@ -236,13 +237,12 @@ def test_focus_pairs(photos):
 
 def test_focus_scores(photos, tmp_path, capsys):
     weights = write_weights(tmp_path / "tiny.safetensors", "mff")
-    files = ["--json", tmp_path / "f.json", "--markdown", tmp_path / "f.md", "--out", tmp_path / "panels"]
+    files = ["--json", tmp_path / "f.json", "--markdown", tmp_path / "f.md"]
     arguments = ["--photographs", photos, "--pattern", "urban_*", "--count", 2, "--weights", weights, *files]
     assert score_focus.main([str(a) for a in arguments]) == 0
     assert "n = 2" in capsys.readouterr().out and "| laplacian |" in (tmp_path / "f.md").read_text()
     content = json.loads((tmp_path / "f.json").read_text())
     assert list(content["methods"]) == ["AdaSFFuse", "laplacian", "gff", "average", "max"]
-    assert len(list((tmp_path / "panels").iterdir())) == 2
     name, a, b, truth = next(score_focus.pairs([photos / "urban_camera.png"], 4.0, 0))
     scores = {p["method"]: p["scores"] for p in content["images"] if p["name"] == name}
     fused = load_fuser("mff", weights=weights, device="cpu").fuse(a, b)

@@ -128,12 +128,6 @@ def test_one_empty_subset_does_not_stop_the_others(run, tmp_path):
     assert "MIF/CT-MRI: 1 pair fused" in out and "MIF/SPECT-MRI: 1 pair fused" in out
 
 
-def test_one_subset_by_name(run, tmp_path):
-    write_samples(tmp_path / "data", "mif")
-    assert run("mif", "--root_path", tmp_path / "data", "--dataset", "MIF/PET-MRI", "--no_scores")[0] == 0
-    assert [name.split("/")[1] for name in files(tmp_path / "out")] == ["PET-MRI"]
-
-
 @pytest.mark.parametrize(
     "made, arguments, results",
     [
@@ -378,18 +372,10 @@ def test_what_is_advised_works(run, tmp_path):
     advised(3)
 
 
-def test_labels_beside_images_are_a_notice(run, tmp_path):
-    base = write_ivf(tmp_path / "data", ("1", "2")) / "IVF"
-    for stem in "12":
-        (base / f"visible/{stem}.txt").write_text("0 0.5 0.5 0.1 0.2")
-    status, out, err = run("ivf", "--root_path", tmp_path / "data", "--no_scores")
-    assert (status, err) == (0, "") and "2 pairs fused" in out and "0 failed" in out
-    assert f"notice: {base}/visible also holds 1.txt, 2.txt, no images by name" in out
-
-
-def test_a_data_set_written_as_on_windows(run, tmp_path):
+@pytest.mark.parametrize("name", ["MIF/PET-MRI", "MIF\\PET-MRI"])  # the second as on Windows
+def test_one_subset_by_name(run, tmp_path, name):
     write_samples(tmp_path / "data", "mif")
-    assert run("mif", "--root_path", tmp_path / "data", "--dataset", "MIF\\PET-MRI", "--no_scores")[0] == 0
+    assert run("mif", "--root_path", tmp_path / "data", "--dataset", name, "--no_scores")[0] == 0
     assert [name.split("/")[1] for name in files(tmp_path / "out")] == ["PET-MRI"]
 
 
@@ -399,15 +385,6 @@ def test_no_name_writes_control_characters_to_the_terminal(run, tmp_path):
     (base / "infrared/\x1b[2J\n.png").write_bytes(b"no image")
     status, out, _ = run("ivf", "--root_path", tmp_path / "data", "--no_scores")
     assert status == 1 and "  failed: \\x1b[2J\\n: " in out and "\x1b" not in out and out.count("\n") == 2
-
-
-def test_results_over_sources_are_refused(run, tmp_path):
-    base = write_ivf(tmp_path / "data") / "IVF"
-    arguments = ["--A_dir", base / "infrared", "--B_dir", base / "visible", "--dataset", "IVF"]
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/IVF").symlink_to(base / "visible")
-    status, out, err = run("ivf", *arguments, "--save_dir", tmp_path / "mine")
-    assert status == 1 and out == "" and f"error: results would lie among the sources in {base}/visible" in err
 
 
 @pytest.mark.parametrize("name", ["file", "run", "general", "general_small"])
@@ -458,35 +435,6 @@ def test_without_a_home_and_in_ascii(tmp_path, weights):
     assert b"EN?" in out and b"AdaSFFuse" in out and files(tmp_path / "out") == ["IVF/1.png"]
 
 
-def write_variants(folder: Path) -> dict[str, int]:
-    """One image in every file form that is read, 40x48; name of the file to the channels of what comes out."""
-    folder.mkdir(parents=True)
-    luma = texture(40, 48, seed=3)
-    rgb = np.stack([luma, luma // 2, 255 - luma], axis=-1)
-    Image.fromarray(luma).save(folder / "gray.png")
-    Image.fromarray(rgb).save(folder / "rgb.png")
-    Image.fromarray(rgb).save(folder / "jpeg.jpg", quality=95)
-    Image.fromarray(np.dstack([rgb, luma])).save(folder / "rgba.png")
-    Image.fromarray(rgb).quantize(16).save(folder / "palette.png")
-    cv2.imwrite(str(folder / "gray16.png"), luma.astype(np.uint16) * 257)
-    cv2.imwrite(str(folder / "rgb16.tiff"), rgb[..., ::-1].astype(np.uint16) * 257)
-    return {"gray": 1, "rgb": 3, "jpeg": 3, "rgba": 3, "palette": 3, "gray16": 1, "rgb16": 3}
-
-
-def test_every_form_of_image(run, tmp_path):
-    base = tmp_path / "data/IVF"
-    channels = write_variants(base / "visible")
-    for stem in channels:
-        write_image(base / "infrared" / f"{stem}.png", texture(40, 48, seed=4))
-    status, out, _ = run("ivf", "--root_path", tmp_path / "data")
-    assert status == 0 and f"IVF: {len(channels)} pairs fused" in out
-    assert out.count("notice: ") == 1 and f"notice: {base}/visible/rgba.png: alpha channel dropped" in out
-    fused = {stem: read_image(tmp_path / f"out/IVF/{stem}.png").pixels for stem in channels}
-    assert {stem: 1 if pixels.ndim == 2 else 3 for stem, pixels in fused.items()} == channels
-    assert np.array_equal(fused["gray"], fused["gray16"])
-    assert np.array_equal(fused["rgb"], fused["rgb16"]) and np.array_equal(fused["rgb"], fused["rgba"])
-
-
 def write_deep(root: Path, factor: float, kind=np.uint16, suffix: str = "png") -> Path:
     """Two gray pairs whose values are `factor` times 8-bit ones; the darkest is 0, the brightest 255 * factor."""
     for number, stem in enumerate("12"):
@@ -531,18 +479,6 @@ def test_a_narrow_16_bit_file_is_noticed(run, tmp_path):
     for folder, option in (("infrared", "--range_a"), ("visible", "--range_b")):
         assert f"{folder}/1.png: uses only 0..2550 of 0..65535; give {option}, e.g. 0 2550" in out
     assert read_image(tmp_path / "out/IVF/1.png").pixels.max() < 0.5
-
-
-@pytest.mark.parametrize("size", [(1, 1), (17, 1), (31, 45)])
-def test_small_and_odd_sizes(run, tmp_path, size):
-    root = write_ivf(tmp_path / "data", ("small",), size)
-    write_ivf(tmp_path / "data", ("large",), (48, 64))
-    status, out, err = run("ivf", "--root_path", root)
-    assert status == 0, err
-    assert size_of(tmp_path / "out/IVF/small.png") == size
-    assert "n = 2" in out
-    if min(size) < 7:  # too small for some metrics: left out of their means, with the count
-        assert "(-1)" in out
 
 
 def test_tiles_and_stretch_reach_the_fuser(run, tmp_path):

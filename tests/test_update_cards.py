@@ -51,7 +51,7 @@ def test_several_files_of_scores_replace_all(cards):
 
 
 def test_sets_of_several_weights_go_to_the_file_of_their_task(cards):
-    """As `--weights released` scores them: the task's own file where there is one, else the general one."""
+    """As they are scored without `--weights`: the task's own file where there is one, else the general one."""
     sets = {"MFF": {"pairs": 10}, "IVF_MSRS": {"pairs": 25}, "MIF/CT-MRI": {"pairs": 20}}
     _, after = cards(measured(("general_small", "mff_small"), sets), options=("--replace",))
     assert set(after["mff_small"]["scores"]) == {"MFF"}

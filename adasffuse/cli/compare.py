@@ -44,7 +44,7 @@ from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.results import alone_in_folder
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.messages import printable, told
-from adasffuse.metrics.folder import match_results
+from adasffuse.metrics.matching import match_results
 from adasffuse.process import say, say_notices
 from adasffuse.tasks import TASKS
 

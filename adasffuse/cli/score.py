@@ -46,7 +46,8 @@ from adasffuse.messages import not_written
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.conventions import AGAINST_TRUTH, find_metric, scores_beside
-from adasffuse.metrics.folder import Settings, score_folders
+from adasffuse.metrics.folder import score_folders
+from adasffuse.metrics.job import Settings
 from adasffuse.metrics.plots import figures, save_plots
 from adasffuse.process import say, say_notices
 from adasffuse.tasks import find_task

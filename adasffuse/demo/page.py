@@ -6,7 +6,7 @@ from typing import Any
 
 from adasffuse.choices import PALETTES
 from adasffuse.data.samples import sample_pairs
-from adasffuse.demo.work import Result, fuse_files
+from adasffuse.demo.work import Choices, Result, fuse_files
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import STRENGTH_TASK
 from adasffuse.messages import printable
@@ -84,8 +84,8 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
         ):
             progress(0.1, desc="fusing")
             try:
-                files = [a, b, *(others or [])]
-                result = fuse_files(chosen, network, files, folder, megapixels, registration, infrared, colors, calm)
+                choices = Choices(chosen, network, registration, colors, infrared, calm)
+                result = fuse_files(choices, [a, b, *(others or [])], folder, megapixels)
             except (ValueError, OSError, MemoryError) as error:
                 raise gradio.Error(printable(error), duration=None, print_exception=False) from None
             return shown(result)

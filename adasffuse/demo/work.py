@@ -4,7 +4,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,7 +32,6 @@ from adasffuse.tasks import Task, find_task
 _KEPT = 4  # fusers in memory
 _EQUAL = 4  # gray levels of difference up to which sources do not tell whose share a pixel is
 _FEWEST = 8  # pixels per side that are scored
-_UNLESS_GIVEN = {"align": "none", "palette": "none", "strength": 1.0, "denoise": 0.0}  # of the command line
 
 
 @dataclass(frozen=True)
@@ -48,80 +47,57 @@ class Result:
     command: str
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What is chosen on the page; the defaults are those of the command."""
+
+    task: str
+    size: str
+    align: str = "none"  # or how two images are registered first, see `adasffuse.registration.aligner`
+    palette: str = "none"  # false colours of a gray PET or SPECT image, as in `Fuser.fuse`
+    strength: float = 1.0  # of infrared + visible, as in `Fuser`
+    denoise: float = 0.0  # the same
+
+    def of_task(self) -> "Choices":
+        """Without what the task does not have."""
+        task = find_task(self.task)
+        chosen = self if task.color == "a" else replace(self, palette="none")
+        return chosen if task.id == STRENGTH_TASK else replace(chosen, strength=1.0, denoise=0.0)
+
+    def options(self) -> dict[str, str | float]:
+        """Options of the command, beside task and size, that are not its defaults."""
+        default = asdict(Choices(self.task, self.size))
+        return {name: value for name, value in asdict(self).items() if value != default[name]}
+
+
 def fuse_files(
-    task: str,
-    size: str,
-    files: Sequence[str | Path],
-    folder: Path,
-    megapixels: float = DEFAULT_MEGAPIXELS,
-    align: str = "none",
-    strength: float = 1.0,
-    palette: str = "none",
-    denoise: float = 0.0,
+    choices: Choices, files: Sequence[str | Path | None], folder: Path, megapixels: float = DEFAULT_MEGAPIXELS
 ) -> Result:
     """Fuse some files; the result lies in a new folder of its own below `folder`.
 
     Args:
-        strength, denoise: of infrared + visible, as in `Fuser`; other tasks have none.
-        align: 'none', or how two images are registered first, see `adasffuse.registration.aligner`.
-        palette: false colours of a gray PET or SPECT image, as in `Fuser.fuse`; other tasks have none.
+        files: two or more; None for a field of the page that was left empty.
+        megapixels: of the largest image that is taken.
     Raises:
         ImageError: fewer than two files, but for one radiometric JPEG of infrared + visible, a pair by itself; a file
             that cannot be read or is too large, sizes differ, or the images cannot be registered.  Errors and notices
             name files without their folders, which are those of the server.
     """
-    paths = [Path(file) for file in files if file]
+    paths, choices = [Path(file) for file in files if file], choices.of_task()
     try:
-        result = _fuse_files(task, size, paths, folder, megapixels, align, strength, palette, denoise)
+        made = _fuse(choices, paths, megapixels)
     except ImageError as error:
         raise ImageError(_without_folders(str(error), paths)) from error
-    return replace(result, notices=tuple(_without_folders(notice, paths) for notice in result.notices))
-
-
-def _fuse_files(
-    task: str,
-    size: str,
-    paths: Sequence[Path],
-    folder: Path,
-    megapixels: float,
-    align: str,
-    strength: float,
-    palette: str,
-    denoise: float,
-) -> Result:
-    chosen = find_task(task)
-    camera = chosen.id == STRENGTH_TASK and len(paths) == 1 and is_radiometric(paths[0])
-    _check_count(chosen, 2 if camera else len(paths), align)
-    for path in paths:
-        with open_image(path) as file:
-            _check_size(path, file.height, file.width, megapixels)
-    palette = palette if chosen.color == "a" else "none"
-    strength, denoise = (strength, denoise) if chosen.id == STRENGTH_TASK else (1.0, 0.0)
-    fuser = cached_fuser(chosen.id, size, strength, denoise)
-    stack = len(chosen.kinds) == 1 and align == "none"
-    if stack:
-        made = _fuse_stack(fuser, paths)
-    else:
-        aligner = None if align == "none" else Aligner(align, measure=measure_of(chosen.id))
-        if camera:
-            images, windows = read_camera_pair(paths[0], need_placement=aligner is None), [None, None]
-            for image in images:
-                _check_size(paths[0], *image.pixels.shape[:2], megapixels)
-        else:
-            images, windows = _read(chosen, paths)
-        made = _fuse_pair(fuser, paths, images, windows, aligner, palette)
     file = Path(tempfile.mkdtemp(dir=folder)) / f"fused{suffix_of(made.depth)}"
     write_image(file, made.pixels, made.depth)
     shown = quantise(made.pixels, "8") if made.pixels.dtype == np.float32 else _eight_bits(made.pixels)
-    two = len(made.sources) == 2
-    scores = {}
-    if two and palette == "none" and min(shown.shape[:2]) >= _FEWEST:
-        scores = evaluate(*made.sources, shown, metrics=DEFAULT_METRICS)
-    options = {"align": align, "palette": palette, "strength": strength, "denoise": denoise}
-    options = {name: value for name, value in options.items() if value != _UNLESS_GIVEN[name]}
-    command = _command(chosen, size, paths, stack, made.windows, file.name, options)
-    share = share_of_first(*made.sources, shown) if two else None
-    return Result(file, shown, made.sources, share, scores, made.notices, command)
+    scores, share = {}, None
+    if len(made.sources) == 2:
+        share = share_of_first(*made.sources, shown)
+        if choices.palette == "none" and min(shown.shape[:2]) >= _FEWEST:
+            scores = evaluate(*made.sources, shown, metrics=DEFAULT_METRICS)
+    notices = tuple(_without_folders(notice, paths) for notice in made.notices)
+    return Result(file, shown, made.sources, share, scores, notices, _command(choices, paths, made.windows, file.name))
 
 
 @dataclass(frozen=True)
@@ -133,6 +109,31 @@ class _Made:
     sources: tuple[ndarray, ...]  # uint8, as they are shown
     windows: list[tuple[float, float] | None]  # ranges that were needed: of each of two sources, or of a stack
     notices: tuple[str, ...]
+
+
+def _fuse(choices: Choices, paths: Sequence[Path], megapixels: float) -> _Made:
+    """Read and fuse the files, as a stack or as a pair; errors as of `fuse_files`."""
+    task = find_task(choices.task)
+    camera = task.id == STRENGTH_TASK and len(paths) == 1 and is_radiometric(paths[0])
+    _check_count(task, 2 if camera else len(paths), choices.align)
+    for path in paths:
+        with open_image(path) as file:
+            _check_size(path, file.height, file.width, megapixels)
+    fuser = cached_fuser(task.id, choices.size, choices.strength, choices.denoise)
+    if _is_stack(choices):
+        return _fuse_stack(fuser, paths)
+    aligner = None if choices.align == "none" else Aligner(choices.align, measure=measure_of(task.id))
+    if not camera:
+        return _fuse_pair(fuser, paths, *_read(task, paths), aligner, choices.palette)
+    images = read_camera_pair(paths[0], need_placement=aligner is None)
+    for image in images:
+        _check_size(paths[0], *image.pixels.shape[:2], megapixels)
+    return _fuse_pair(fuser, paths, images, [None, None], aligner, choices.palette)
+
+
+def _is_stack(choices: Choices) -> bool:
+    """Whether 'adasffuse stack' does the same: of sources of one kind that are not registered, even of two."""
+    return len(find_task(choices.task).kinds) == 1 and choices.align == "none"
 
 
 def _fuse_pair(
@@ -191,26 +192,20 @@ def _read(task: Task, paths: Sequence[Path]) -> tuple[list[Image], list[tuple[fl
 
 
 def _command(
-    task: Task,
-    size: str,
-    paths: Sequence[Path],
-    stack: bool,
-    windows: Sequence[tuple[float, float] | None],
-    result: str,
-    options: dict[str, str | float],
+    choices: Choices, paths: Sequence[Path], windows: Sequence[tuple[float, float] | None], result: str
 ) -> str:
     """The command that does the same.
 
     Args:
         windows: the ranges that two sources, or a stack, needed.
         result: name of the result's file.
-        options: choices that are not those of the command itself.
     """
-    words = ["adasffuse", "stack" if stack else "fuse", *_names(task, paths), "-o", result]
+    stack = _is_stack(choices)
+    words = ["adasffuse", "stack" if stack else "fuse", *_names(find_task(choices.task), paths), "-o", result]
     for option, window in zip(("--range",) if stack else ("--range_a", "--range_b"), windows):
         words += [option, "folder"] if window else []
-    words += ["--task", task.id, "--size", size]
-    for name, value in options.items():
+    words += ["--task", choices.task, "--size", choices.size]
+    for name, value in choices.options().items():
         words += [f"--{name}", value if isinstance(value, str) else f"{value:g}"]
     return shlex.join(words)
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,24 +157,15 @@ def _noted(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 def _train(experiment: Experiment, run: Run, folder: Path) -> None:
     """Train the network of a run and write its weights."""
-    files = experiment.files[run.modality]
     if _by_yolo(experiment):
-        train_yolo(
-            experiment.model,
-            experiment.weights,
-            experiment.train,
-            files,
-            experiment.classes,
-            max(experiment.size),
-            experiment.budget,
-            run.seed,
-            folder,
-            experiment.device,
-        )
+        train_yolo(experiment, run)
         return
+    files = experiment.files[run.modality]
     samples = Samples(experiment.train, files, experiment.classes, experiment.size, run.seed)
     model = _network(experiment)
-    loss = _segmentation_loss(experiment, model) if experiment.task == "segment" else _detection_loss(experiment, model)
+    loss: Loss = partial(detection.detection_loss, model)
+    if experiment.task == "segment":
+        loss = _segmentation_loss(experiment, model)
     fit(model, loss, samples, experiment.budget, run.seed, folder, str(run))
     with replacing(folder / MODEL) as temporary:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
@@ -219,13 +211,8 @@ def _scorer(experiment: Experiment, folder: Path) -> Callable[[str, Path | None]
     It takes the tested modality, and the folder for the detections or None.
     """
     if _by_yolo(experiment):
-        weights, side = folder / YOLO_WEIGHTS, max(experiment.size)
-
-        def score(name: str, place: Path | None) -> Scores:
-            found = detect_yolo(weights, experiment.scored, experiment.files[name], experiment.classes, side)
-            return _detection_scores(experiment, found, place)
-
-        return score
+        weights = folder / YOLO_WEIGHTS
+        return lambda name, place: _detection_scores(experiment, detect_yolo(weights, experiment, name), place)
     model = _network(experiment, folder).eval()
     if experiment.task == "segment":
         return lambda name, place: _score_segmenter(experiment, model, name)
@@ -245,15 +232,6 @@ def _segmentation_loss(experiment: Experiment, model: nn.Module) -> Loss:
             return segmentation.segmentation_loss(model, images, samples, weights)
 
     return loss
-
-
-def _detection_loss(experiment: Experiment, model: nn.Module) -> Loss:
-    first = _first_number(experiment)
-    return lambda images, samples: detection.detection_loss(model, images, samples, first)
-
-
-def _first_number(experiment: Experiment) -> int:
-    return 1 if experiment.model == "ssdlite" else 0
 
 
 @torch.no_grad()
@@ -286,8 +264,8 @@ def _score_detector(experiment: Experiment, model: nn.Module, name: str, folder:
     samples = Samples(experiment.scored, experiment.files[name], experiment.classes, experiment.size, None)
     found = {}
     for number, frame in enumerate(experiment.scored):
-        image, first = samples[number].image.to(device), _first_number(experiment)
-        found[frame.stem] = detection.detect(model, image, frame.size, experiment.classes, first)
+        image = samples[number].image.to(device)
+        found[frame.stem] = detection.detect(model, image, frame.size, experiment.classes)
     return _detection_scores(experiment, found, folder)
 
 

@@ -60,7 +60,6 @@ def parse_modality(text: str) -> Modality:
             return Modality(name, weights=str(find_weights(value, "ivf")))
         except WeightsError as error:
             raise ValueError(f"{text}: no such folder of images, and {error}") from None
-    name = {"maximum": "max"}.get(name, name)
     if name in (*SOURCES, *BASELINES, "fused"):
         return Modality(name)
     if name.startswith("fused_") and name.removeprefix("fused_") in RELEASED_SIZES:

@@ -5,16 +5,16 @@ under the same terms, or with a licence that is bought.
 """
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from adasffuse.downstream.classes import ClassList
 from adasffuse.downstream.detection import Detection
-from adasffuse.downstream.fitting import Budget
-from adasffuse.downstream.frames import Frame
 from adasffuse.downstream.labels import write_yolo
 from adasffuse.downstream.packages import needed
 from adasffuse.files import link_or_copy, write_text
+
+if TYPE_CHECKING:
+    from adasffuse.downstream.experiment import Experiment, Run
 
 _NAME = re.compile(r"yolo\w*")
 YOLO_WEIGHTS = Path("yolo") / "weights" / "last.pt"  # below the folder of a run
@@ -26,57 +26,43 @@ def is_yolo(model: str) -> bool:
     return _NAME.fullmatch(model) is not None
 
 
-def train_yolo(
-    model: str,
-    weights: str,
-    frames: Sequence[Frame],
-    files: Mapping[str, Path],
-    classes: ClassList,
-    side: int,
-    budget: Budget,
-    seed: int,
-    folder: Path,
-    device: str,
-) -> Path:
+def train_yolo(experiment: "Experiment", run: "Run") -> None:
     """Train a YOLO detector by ultralytics' own trainer; an interrupted run continues from its last epoch.
 
-    Args:
-        model: name, e.g. 'yolov8n'; built from ultralytics' yaml, without a download.
-        weights: 'scratch', or a .pt file.
-        frames, files: of the training split.
-        side: of the square images that the network is given, pixels.
-        folder: of this run; images are linked or copied below it.
-    Returns:
-        The weights file.
+    A network from scratch is built from ultralytics' yaml of the model, without a download.  It is given square images;
+    these are linked or copied below the folder of the run.
+
     Raises:
         MissingPackageError: ultralytics is not installed.
         ValueError: it knows no such model.
     """
+    model, folder, files = experiment.model, experiment.folder(run), experiment.files[run.modality]
     package = needed("ultralytics", f"model {model}")
     data = folder / "yolo_data"
-    for frame in frames:
+    for frame in experiment.train:
         link = data / "images" / f"{frame.stem}{files[frame.stem].suffix}"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link_or_copy(files[frame.stem], link)
-        write_yolo(data / "labels" / f"{frame.stem}.txt", frame.size, frame.boxes.boxes, classes)
-    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(classes.names))
+        write_yolo(data / "labels" / f"{frame.stem}.txt", frame.size, frame.boxes.boxes, experiment.classes)
+    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(experiment.classes.names))
     write_text(data / "data.yaml", f"path: {data.resolve()}\ntrain: images\nval: images\nnames:\n{names}")
     last = folder / YOLO_WEIGHTS
     if last.is_file() and not _is_finished(last):
         package.YOLO(last).train(resume=True)
-        return last
+        return
     try:
-        network = package.YOLO(f"{_yaml_name(model)}.yaml" if weights == "scratch" else weights)
+        scratch = experiment.weights == "scratch"
+        network = package.YOLO(f"{_yaml_name(model)}.yaml" if scratch else experiment.weights)
     except FileNotFoundError as error:
         raise ValueError(f"ultralytics knows no model {model!r} ({error})") from None
     network.train(
         data=str(data / "data.yaml"),
-        epochs=budget.epochs,
-        imgsz=side,
-        batch=budget.batch,
-        seed=seed,
-        device=None if device == "auto" else device,
+        epochs=experiment.budget.epochs,
+        imgsz=max(experiment.size),
+        batch=experiment.budget.batch,
+        seed=run.seed,
+        device=None if experiment.device == "auto" else experiment.device,
         workers=0,
         project=str(folder.resolve()),
         name="yolo",
@@ -86,21 +72,17 @@ def train_yolo(
         amp=False,
         verbose=False,
     )
-    return last
 
 
-def detect_yolo(
-    weights: Path, frames: Sequence[Frame], files: Mapping[str, Path], classes: ClassList, side: int
-) -> dict[str, list[Detection]]:
-    """Detections of a trained YOLO detector by stem of the frame."""
-    network = needed("ultralytics", "a YOLO detector").YOLO(weights)
+def detect_yolo(weights: Path, experiment: "Experiment", modality: str) -> dict[str, list[Detection]]:
+    """Detections of a trained YOLO detector in all scored frames of a modality, by stem of the frame."""
+    network, names = needed("ultralytics", "a YOLO detector").YOLO(weights), experiment.classes.names
+    options = {"imgsz": max(experiment.size), "conf": _LEAST_SCORE, "max_det": _MOST_BOXES, "verbose": False}
     found = {}
-    for frame in frames:
-        result = network.predict(
-            str(files[frame.stem]), imgsz=side, conf=_LEAST_SCORE, max_det=_MOST_BOXES, verbose=False
-        )[0].boxes
+    for frame in experiment.scored:
+        result = network.predict(str(experiment.files[modality][frame.stem]), **options)[0].boxes
         rows = zip(result.cls.int().tolist(), result.conf.tolist(), result.xyxy.tolist())
-        found[frame.stem] = [Detection(classes.names[number], score, tuple(box)) for number, score, box in rows]
+        found[frame.stem] = [Detection(names[number], score, tuple(box)) for number, score, box in rows]
     return found
 
 

@@ -6,10 +6,10 @@ from .conventions import explain as explain
 from .conventions import scores_beside as scores_beside
 from .evaluation import MetricWarning as MetricWarning
 from .evaluation import evaluate as evaluate
-from .folder import Settings as Settings
-from .folder import find_annotations as find_annotations
-from .folder import find_references as find_references
 from .folder import score_pairs as score_pairs
 from .identity import identity_error as identity_error
+from .job import Settings as Settings
+from .matching import find_annotations as find_annotations
+from .matching import find_references as find_references
 from .plots import figures as figures
 from .table import ScoreTable as ScoreTable

@@ -72,8 +72,6 @@ def _channels_last(image, name: str) -> ndarray:
         raise ValueError(
             f"{name} is a path, {image}: give pixels, adasffuse.images.read.read_image(path).pixels with data_range 1.0"
         )
-    if np.ma.is_masked(image):
-        raise ValueError(f"{name} is a masked array, whose mask would be lost; only whole images are scored")
     if isinstance(image, pillow.Image):
         image = decode_pillow(image, name)
         if image.mode not in _PIL_MODES and not image.mode.startswith("I;16"):

@@ -1,6 +1,9 @@
 """Cache of scores, one small file per fused image.  A failing cache costs time, never a result."""
 
 import contextlib
+import functools
+import hashlib
+import importlib
 import json
 import os
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 from adasffuse.files import write_text
 
 _ENTRIES = 20_000  # images in the cache, about 1 KB each; the least recently used are deleted
+_LIBRARIES = ("numpy", "scipy", "cv2", "skimage", "PIL")  # that read the images and compute the scores
 
 
 def default_cache() -> Path | None:
@@ -70,3 +74,15 @@ def forget_oldest(cache: Path) -> None:
     for _, path in sorted(ages)[: max(len(ages) - _ENTRIES, 0)]:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+@functools.cache
+def code_digest() -> str:
+    """Hash of everything that a score depends on: our source files and the versions of the libraries."""
+    versions = (importlib.import_module(name).__version__ for name in _LIBRARIES)
+    digest = hashlib.sha256(" ".join(versions).encode())
+    package = Path(__file__).resolve().parents[1]
+    modules = [package / "classical" / "baselines.py", *(package / "images").glob("*.py")]
+    for path in sorted([*(package / "metrics").glob("*.py"), *modules]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -10,7 +10,8 @@ from adasffuse.metrics.windows import LocalMoments, filter_same, fits, gaussian,
 
 _GAUSSIAN_11 = gaussian(11, 1.5)
 _GAUSSIAN_7 = gaussian(7, 1.5)
-_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM; MEF-SSIM uses the first three
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM
+_MEF_WEIGHTS = np.array(_SCALE_WEIGHTS[:3]) / sum(_SCALE_WEIGHTS[:3])
 _FLAT = 1e-8  # variances below this are rounding noise of flat windows
 _NAN = float("nan")
 
@@ -95,23 +96,21 @@ def ms_ssim(x: ndarray, y: ndarray) -> float:
     return product
 
 
-def mef_ssim(a: ndarray, b: ndarray, fused: ndarray, scales: int = 3) -> float:
-    """MEF_SSIM, contrast and structure of F against the block-wise ideal made of both sources, over `scales` scales.
+def mef_ssim(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """MEF_SSIM, contrast and structure of F against the block-wise ideal made of both sources, over three scales.
 
     Ma, Zeng and Wang, IEEE Trans. Image Processing 24(11), 2015, 10.1109/TIP.2015.2442920: 11x11 blocks, the ideal has
     the highest contrast and a structure weighted by contrast.  About 0..1, higher is better.  Blind to brightness.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
-        scales: 1 to 5.
     Returns:
-        NaN where a side is below 11 * 2^(scales - 1) pixels, or the mean of a scale below 0 (F reverses the ideal).
+        NaN where a side is below 44 pixels, or the mean of a scale below 0 (F reverses the ideal).
     """
-    weights = np.array(_SCALE_WEIGHTS[:scales])
-    if min(fused.shape) < 11 * 2 ** (scales - 1):
+    if not fits(fused, 44):
         return _NAN
     product = 1.0
-    for scale, weight in enumerate(weights / weights.sum()):
+    for scale, weight in enumerate(_MEF_WEIGHTS):
         if scale:
             a, b, fused = _halve(a), _halve(b), _halve(fused)
         total = sum(float(_mef_map(a[rows], b[rows], fused[rows]).sum()) for rows in strips(fused.shape[0], 11))
