@@ -340,5 +340,5 @@ def test_failures_of_one_kind_are_told_a_few_times_and_counted():
     assert few_of_each(notices)[3:] == ["and 2 more that differ in names and numbers only"]
     assert few_of_each([("trip", "trip: holds 3 scenes")]) == ["trip: holds 3 scenes"]
     lines = FolderReport("f", Path("out"), "cpu", failed=wrong).summary().splitlines()
-    assert lines[0] == "f: 0 pairs fused, 13 failed -> out" and len(lines) == 5
+    assert lines[0] == "f: 0 pairs fused, 13 failed" and len(lines) == 5
     assert lines[4].startswith("  failed: n3, n4, ")

@@ -387,9 +387,15 @@ def test_reports_have_files_of_their_own(data, capsys):
     assert "--workers: 0: expected a whole number, 1 or more" in capsys.readouterr().err
     image = data / "data" / "IVF" / "infrared" / "p0.png"
     before = image.read_bytes()
-    with pytest.raises(SystemExit, match="2"):
-        run(data, "--csv", image)
-    assert "p0.png is called like an image" in capsys.readouterr().err and image.read_bytes() == before
+    for option, name in (("--csv", image), ("--csv", data / "s.xlsx"), ("--latex", data / "s.md")):
+        assert run(data, "--baselines", "average", option, name) == 2
+        assert f"{option} {name}: this file is written as " in capsys.readouterr().err
+    assert image.read_bytes() == before and not (data / "s.md").exists()
+
+
+def test_plots_never_lie_among_the_images_that_are_scored(data, capsys):
+    assert run(data, "--fused", data / "mean", "--plots", data / "mean") == 1
+    assert f"--plots {data / 'mean'}: holds inputs" in capsys.readouterr().err
 
 
 def test_a_method_that_lacks_an_image_is_compared_on_those_that_all_have(data, capsys):

@@ -440,7 +440,7 @@ def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():
 
 
 def test_too_few_pairs_to_be_of_different_scenes_are_refused(capsys):
-    assert benchmark_registration.main(["--rendered", "2", "--checks"]) == 1
+    assert benchmark_registration.main(["--rendered", "2", "--checks"]) == 2
     assert "error: --checks compares different scenes: 3 pairs or more are needed, got 2" in capsys.readouterr().err
 
 
@@ -741,11 +741,11 @@ def test_what_is_no_place_for_a_calibration_or_aligned_sources(folders, tmp_path
         assert align.run([*sources, "--save", str(place)]) == (1 if place == tmp_path else 2)
         assert "--save" in capsys.readouterr().err and (folders / "infrared/1.png").read_bytes() == before
     assert align.run([*sources, "-o", str(tmp_path / "one.png")]) == 2
-    assert "results need a folder here" in capsys.readouterr().err and not (tmp_path / "one.png").exists()
+    assert "one.png: a folder is written here" in capsys.readouterr().err and not (tmp_path / "one.png").exists()
     (tmp_path / "file").touch()
     assert align.run([*sources, "-o", str(tmp_path / "file")]) == 1
     out, err = capsys.readouterr()
-    assert f"-o {tmp_path}/file/infrared: {tmp_path}/file is no folder" in err and not out  # before any work
+    assert f"-o {tmp_path}/file: is no folder" in err and not out  # before any work
 
 
 def test_aligning_ends_where_the_disk_is_full(folders, tmp_path, capsys, monkeypatch):

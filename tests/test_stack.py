@@ -675,15 +675,12 @@ def test_a_dry_run_knows_the_depth_of_results_and_what_is_finished(stacks, weigh
     assert "0 would be fused, 1 finished before" in capsys.readouterr().out
 
 
-def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsys):
-    for name in ("fused.jpg", "fused.JPEG", "fused.mp4", "fused.nii.gz"):
+def test_a_folder_of_results_is_not_called_like_a_file(stacks, tmp_path, capsys):
+    for name in ("fused.jpg", "fused.JPEG", "fused.txt", "fused.nii.gz"):
         assert run(stacks / "one", "-o", tmp_path / name) == 2
         error = capsys.readouterr().err
-        assert (
-            "results need a folder" in error
-            and "ends in .png, .tif, .tiff is written" in error
-            and not (tmp_path / name).exists()
-        )
+        assert "one stack is written to a file ending in .png, .tif, .tiff, several to a folder" in error
+        assert not (tmp_path / name).exists()
 
 
 def test_results_do_not_lie_among_the_images(stacks, weights, capsys):

@@ -1366,7 +1366,7 @@ def test_a_calibration_never_overwrites_a_recording(pair, tmp_path, capsys):
 
     copies = [shutil.copy(path, tmp_path) for path in pair]
     assert align.run([*copies, "--save", copies[1]]) == 2
-    assert "vis.mp4: the name of a video; give that of a calibration file, such as c.json" in capsys.readouterr().err
+    assert "vis.mp4: this file is written as .json" in capsys.readouterr().err
     plain = shutil.copy(copies[1], tmp_path / "vis")  # without a suffix that tells
     assert align.run([copies[0], str(plain), "--save", str(plain), "--task", "ivf"]) == 1
     assert Path(plain).read_bytes() == Path(copies[1]).read_bytes() == pair[1].read_bytes()

@@ -18,6 +18,7 @@ from adasffuse.cli.arguments import (
     ReportingParser,
     add_grid_option,
     add_source_options,
+    check_report_name,
     complete_sources,
     given_path,
     ranges_of,
@@ -34,18 +35,16 @@ from adasffuse.cli.sequences import (
     unconfirmed_notice,
 )
 from adasffuse.cli.shared import ended_by, failures
-from adasffuse.files import check_outputs, name_of, real_path, remove_abandoned, replacing_all
+from adasffuse.files import check_outputs, name_of, remove_abandoned, replacing_all
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each, notices_of, notices_of_files, swapped_notice
 from adasffuse.images.pairs import Scene, read_scene, scene_of_files
 from adasffuse.images.ranges import is_thermal, resolve_ranges
-from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.trees import scenes_in
 from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, alone_in_folder, former_results, save_result
-from adasffuse.inference.work import refuse_image_name
 from adasffuse.messages import printable, told
 from adasffuse.process import say, say_all_notices, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, Calibration, calibrate, load_calibration, measure_of
@@ -268,10 +267,10 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     grid = args.grid or GRIDS[0]
     aligner = Aligner(method, grid, args.measure, known)
     if args.out is not None:
-        refuse_image_name(args.out)
-        _refuse_to_overwrite(job, args.out)
+        check_outputs(folders={"-o": args.out})
+        sources = [path.parent for scene in job.scenes for path in scene.paths]
         for name in job.names:
-            check_outputs(folders={"-o": args.out / name})
+            check_outputs(folders={"-o": args.out / name}, inputs=sources)
         remove_abandoned(
             file for scene in job.scenes for depth in DEPTHS for file in job.results(args.out, scene, depth)
         )
@@ -308,7 +307,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         say(printable(f"  failed: {line}"), sys.stderr)
     say_notices(told_of)
     say_all_notices(notices)
-    place = f" -> {printable(args.out)}" if args.out is not None else ""
+    place = f" -> {printable(args.out)}" if written else ""
     say(f"{len(rows)} {'pair' if len(rows) == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))
 
@@ -377,9 +376,7 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
     if args.grid:
         raise ValueError(f"--grid {args.grid}: a calibration serves both grids; give --grid where it is applied")
 
-    for kind, suffixes in (("an image", IMAGE_SUFFIXES), ("a video", ONLY_VIDEO_SUFFIXES)):
-        if args.save.suffix.lower() in suffixes:
-            raise ValueError(f"--save {args.save}: the name of {kind}; give that of a calibration file, such as c.json")
+    check_report_name("--save", args.save, ".json")
     check_outputs({"--save": args.save}, inputs=[args.a, args.b])
     failed = list(job.failed)
     seen, unconfirmed = _Seen(job, args), []
@@ -403,12 +400,3 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
         return 0
     say(f"{printable(args.save)}: {calibration_text(result)}")
     return 0
-
-
-def _refuse_to_overwrite(job: _Job, out: Path) -> None:
-    """Raise ImageError where an aligned source would lie in a folder of the sources."""
-    places = {real_path(out / name) for name in job.names}
-    for scene in job.scenes:
-        for path in scene.paths:
-            if real_path(path).parent in places:
-                raise ImageError(f"aligned sources would lie among the sources in {path.parent}; choose another -o")

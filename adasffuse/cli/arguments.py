@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -41,6 +42,18 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"argument {before}: the value is empty" if before[:1] == "-" else "an argument is empty")
         return super().parse_known_args(words, namespace)
 
+    def error(self, message: str) -> NoReturn:
+        """End with wrong arguments; beside an unknown option stands the one that is most like it."""
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        options = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        near = get_close_matches(options[0], self._option_string_actions, n=1) if options else []
+        message += f"; did you mean {near[0]}?" if near else ""
+        self._report(message)
+        super().error(message)
+
+    def _report(self, message: str) -> None:
+        """What is said of wrong arguments elsewhere than on standard error."""
+
 
 class SourcesParser(Parser):
     """The parser of a verb that takes several files or folders; options may stand between them."""
@@ -61,10 +74,9 @@ class ReportingParser(SourcesParser):
         self._words = sys.argv[1:] if args is None else args
         return super().parse_args(args, namespace)
 
-    def error(self, message: str) -> NoReturn:
+    def _report(self, message: str) -> None:
         if wants_json(self._words):
             say(json.dumps({"ok": False, "error": message}))
-        super().error(message)
 
 
 def add_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, side: str) -> None:
@@ -475,6 +487,17 @@ def named_values(words: Sequence[str], option: str, form: str, taken: Collection
 def listed(words: Sequence[str]) -> list[str]:
     """The names in words such as 'VIFF,Qabf' or 'VIFF,' 'Qabf'."""
     return [name.strip() for word in words for name in word.split(",") if name.strip()]
+
+
+def check_report_name(option: str, path: Path | None, *suffixes: str) -> None:
+    """Raise ValueError where a text file is called like one of another kind, such as a table s.xlsx or c.png.
+
+    Args:
+        path: None: it was not asked for; any name without a suffix is fine, and .txt.
+        suffixes: what else its name may end with.
+    """
+    if path is not None and path.suffix.lower() not in ("", ".txt", *suffixes):
+        raise ValueError(f"{option} {path}: this file is written as {suffixes[0]}; end its name with {suffixes[0]}")
 
 
 def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from numpy import ndarray
 
-from adasffuse.cli.arguments import SourcesParser, add_pairing_options, given_path, words_of_source
+from adasffuse.cli.arguments import SourcesParser, add_pairing_options, check_report_name, given_path, words_of_source
 from adasffuse.cli.shared import ended_by
 from adasffuse.data.survey import (
     SourceSurvey,
@@ -66,7 +66,9 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
     try:
         surveys = _surveys(args)
+        check_report_name("--json", args.json, ".json")
         check_outputs({"--sheet": args.sheet, "--json": args.json}, inputs=_images(surveys))
+        check_outputs({"--sheet": args.sheet}, inputs=[source.folder for one in surveys for source in one.sources])
         if args.sheet:
             check_suffix(args.sheet, "8")
         duplicates = _across_splits(surveys)

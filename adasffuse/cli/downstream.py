@@ -173,11 +173,13 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     needed("matplotlib", "the report")  # asked for before hours of training
     if args.task == "detect":
         needed("faster_coco_eval", "scoring detectors")
-    check_outputs(folders={"--out": args.out})
+    check_outputs(folders={"--out": args.out}, inputs=args.data)
     downstream.refuse_other_task(args.out, args.task)
     ranges = ranges_of(args)
     experiment, modalities = _experiment(args, ranks)  # impossible arguments leave no folder behind
     frames = [*experiment.train, *experiment.scored]
+    read = [path for frame in frames for path in (*frame.images.values(), frame.mask) if path is not None]
+    check_outputs(folders={"--out": args.out}, inputs={path.parent for path in read})
     windows = downstream.windows_of(ranges, frames)
     if ranks.main:
         say_all_notices(downstream.source_notices(modalities, frames, windows), sys.stderr)

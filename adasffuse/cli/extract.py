@@ -14,14 +14,13 @@ import tifffile
 
 from adasffuse.cli.arguments import Parser, given_path
 from adasffuse.cli.shared import ended_by
-from adasffuse.files import check_outputs, real_path, remove_abandoned, replacing_all
+from adasffuse.files import check_outputs, remove_abandoned, replacing_all
 from adasffuse.images.flir import read_shot
 from adasffuse.images.folders import images_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.write import write_image
 from adasffuse.inference.results import alone_in_folder
-from adasffuse.inference.work import refuse_image_name
 from adasffuse.messages import printable
 from adasffuse.process import say
 
@@ -42,12 +41,10 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
     failed, written, photographs = [], 0, 0
     try:
-        refuse_image_name(args.out)
         files, folders = _files(args.source), [args.out / name for name in ("infrared", "visible")]
-        if real_path(files[0]).parent in [real_path(folder) for folder in folders]:
-            raise ImageError(f"-o {args.out}: results would lie among the files in {files[0].parent}; choose another")
+        check_outputs(folders={"-o": args.out})
         for folder in folders:
-            check_outputs(folders={"-o": folder})
+            check_outputs(folders={"-o": folder}, inputs=[files[0].parent])
         places = {path: (folders[0] / f"{path.stem}.tif", folders[1] / f"{path.stem}.png") for path in files}
         remove_abandoned(place for pair in places.values() for place in pair)
         with alone_in_folder(args.out):
@@ -68,7 +65,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     for line in few_of_each(("", reason) for reason in failed):
         say(f"  failed: {printable(line)}", sys.stderr)
     counts = f"files with temperatures: {written}, with a photograph: {photographs}, failed: {len(failed)}"
-    say(f"{counts} -> {printable(args.out)}")
+    say(f"{counts} -> {printable(args.out)}" if written else counts)
     return int(bool(failed))
 
 

@@ -345,8 +345,12 @@ def find_given(args: argparse.Namespace) -> Given:
         found.append(option)
     if len(paths) == 1:
         given = _given_by_one(paths[0], found[0], patterns[1])
-        if given.camera and (given.files or args.within is not None):
+        if given.files:
             refuse_pairing_options(args)
+        if given.camera and args.within is not None:
+            raise ValueError(
+                f"--within pairs the files of two sources; each radiometric JPEG in {paths[0]} is a pair by itself"
+            )
         return given
     folders = [path.is_dir() for path in paths]
     if any(folders) and not all(folders):

@@ -10,16 +10,7 @@ from adasffuse.images.notices import few_of_each
 from adasffuse.images.pairs import SceneError
 from adasffuse.inference.results import SaveError
 from adasffuse.messages import printable
-from adasffuse.process import say, say_error
-
-
-def status_of(error: Exception) -> int:
-    """The exit status of a command that an error ends: 2 where its arguments make no sense, else 1.
-
-    For the former the package raises ValueError itself; errors of files, images, weights and so on have classes of
-    their own.
-    """
-    return 2 if type(error) is ValueError else 1
+from adasffuse.process import say, say_error, status_of
 
 
 def better_sources(error: Exception) -> str:
@@ -38,8 +29,7 @@ def ended_by(error: Exception, as_json: bool = False, advice: Callable[[Exceptio
         as_json: the error is also reported as a JSON object on standard output.
         advice: what follows an error's message.
     """
-    say_error(error, as_json, advice(error))
-    return status_of(error)
+    return say_error(error, as_json, advice(error))
 
 
 def run_shared(

@@ -29,7 +29,7 @@ from adasffuse.cli.arguments import (
     range_of,
 )
 from adasffuse.cli.shared import failures, run_shared, say_few
-from adasffuse.files import check_outputs, name_of, real_path
+from adasffuse.files import check_outputs, ends_like_a_file, name_of, real_path
 from adasffuse.images.folders import ignored, images_of, in_order, other_files
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
@@ -44,11 +44,10 @@ from adasffuse.inference.results import (
     journal_of,
     note_result,
     outdated_notice,
-    prepare_results,
     save_result,
     stale_results,
 )
-from adasffuse.inference.work import RESULT_SUFFIXES, Work, refuse_image_name, refuse_to_overwrite
+from adasffuse.inference.work import RESULT_SUFFIXES, Work, refuse_to_overwrite
 from adasffuse.messages import first_of, printable, told
 from adasffuse.process import say
 from adasffuse.registration.stacks import STACK_METHODS
@@ -187,7 +186,6 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     )
     if args.dry_run:
         return _dry_run(args, fuser, work, failed, notices, options, settings) if ranks.main else 0
-    prepare_results(work)
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
     lost: list[tuple[str, str]] = []
@@ -281,15 +279,18 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
         more = f" (and {len(failed) - 1} more are no stacks either)" if len(failed) > 1 else ""
         raise ImageError(f"{failed[0][1]}{more}" if failed else f"no images in {places[0]} or in the folders below it")
     scenes = _called_apart(scenes)
-    if not one_file:
-        refuse_image_name(args.out)
+    if not one_file and ends_like_a_file(args.out):
+        suffixes = ", ".join(RESULT_SUFFIXES)
+        raise ValueError(f"-o {args.out}: one stack is written to a file ending in {suffixes}, several to a folder")
     if not files:
         _refuse_to_add(args.out, places, one_file)
     if one_file and len(scenes) > 1:
         raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
-    return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices
+    work = Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None)
+    refuse_to_overwrite(work)
+    return work, failed, notices
 
 
 def _called_apart(scenes: Sequence[Scene]) -> list[Scene]:
@@ -458,7 +459,6 @@ def _dry_run(
     settings: str,
 ) -> int:
     """Read all stacks, one image at a time, and say what would come of them."""
-    refuse_to_overwrite(work)
     planned: list[dict[str, Any]] = []
     skipped: list[str] = []
     journal = journal_of(work.save_dir, settings, args.resume)
@@ -524,7 +524,8 @@ def _tell(
     before = f", {len(rows) - len(fused)} finished before" if len(rows) > len(fused) else ""
     pace = f", {seconds / len(fused):.2f} s per stack in {network}" if fused else ""
     stacks = "stack" if len(fused) == 1 else "stacks"
-    say(f"{len(fused)} {stacks} fused{pace}{before}, {len(failed)} failed -> {printable(work.file or work.save_dir)}")
+    place = f" -> {printable(work.file or work.save_dir)}" if rows else ""
+    say(f"{len(fused)} {stacks} fused{pace}{before}, {len(failed)} failed{place}")
     say_few("  failed", failed)
     say_few("notice", (("", notice) for notice in notices))
 

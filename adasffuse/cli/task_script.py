@@ -27,7 +27,7 @@ from adasffuse.cli.arguments import (
     refuse_palette_of_ct,
     words_of_source,
 )
-from adasffuse.cli.shared import run_shared, say_few, status_of
+from adasffuse.cli.shared import ended_by, run_shared, say_few
 from adasffuse.files import check_outputs
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
@@ -35,7 +35,7 @@ from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.results import SaveError
-from adasffuse.process import say, say_all_notices, say_error
+from adasffuse.process import say, say_all_notices, status_of
 from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import Task, find_task, guess_task
 
@@ -112,7 +112,7 @@ def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
             raise
         except (ValueError, OSError) as error:  # the other subsets are fused all the same
             if ranks.main:
-                say_error(error, advice=_advice(error))
+                ended_by(error, advice=_advice)
             status = max(status, status_of(error))
     return status
 

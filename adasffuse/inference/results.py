@@ -15,7 +15,7 @@ from adasffuse.images.metadata import Metadata
 from adasffuse.images.pairs import Scene
 from adasffuse.images.write import DEPTHS, write_image
 from adasffuse.inference.journal import Journal, Stamp
-from adasffuse.inference.work import RESULT_SUFFIXES, Work, refuse_to_overwrite
+from adasffuse.inference.work import RESULT_SUFFIXES, Work
 from adasffuse.messages import DISK_FULL, not_written
 
 _HOPELESS = (*DISK_FULL, errno.EROFS)  # what no later file will be spared
@@ -25,49 +25,33 @@ class SaveError(OSError):
     """The folder of the results cannot be written: nothing more can be saved there."""
 
 
-def prepare_results(work: Work) -> None:
-    """Make the folder of the results.
-
-    Raises:
-        ImageError: a result would lie among the sources or take the place of one.
-        SaveError: the folder cannot be written.
-    """
-    refuse_to_overwrite(work)
-    open_folder(work)
-
-
-def open_folder(work: Work) -> None:
-    """Make the folder of the results, and remove what a run that was killed has left of these.
-
-    Raises:
-        SaveError: the folder cannot be written.
-    """
-    try_to_write(work.save_dir)
-    remove_abandoned(path for scene in work.scenes for path in work.places(scene))
-
-
 @contextmanager
 def alone_in(work: Work, rank: int = 0) -> Iterator[None]:
-    """`alone_in_folder` for the results of several scenes, by the first process for all."""
-    with alone_in_folder(work.save_dir) if work.file is None and rank == 0 else nullcontext():
+    """`alone_in_folder` for the results of some scenes, without what a run that was killed has left of these.
+
+    The first process locks the folder for all; the folder of a single file is not locked.
+    """
+    with alone_in_folder(work.save_dir, lock=work.file is None and rank == 0):
+        remove_abandoned(path for scene in work.scenes for path in work.places(scene))
         yield
 
 
 @contextmanager
-def alone_in_folder(folder: Path) -> Iterator[None]:
+def alone_in_folder(folder: Path, lock: bool = True) -> Iterator[None]:
     """Make a folder of results, and keep other runs out of it meanwhile, since their results would mix with these.
 
     A new folder in which nothing was written is removed at the end.
 
+    Args:
+        lock: whether others are kept out.
     Raises:
         SaveError: it cannot be written, or another run is writing there.
     """
-    new_folders = missing_folders(folder)
-    try_to_write(folder)
     with ExitStack() as stack:
-        stack.callback(_remove_empty, new_folders)
+        stack.callback(_remove_empty, missing_folders(folder))
+        _try_to_write(folder)
         try:
-            stack.enter_context(keeping_others_out(folder))
+            stack.enter_context(keeping_others_out(folder) if lock else nullcontext())
         except BlockingIOError:
             raise SaveError(
                 f"another run is writing results to {folder}; wait for it, or choose another folder"
@@ -82,7 +66,7 @@ def _remove_empty(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-def try_to_write(save_dir: Path) -> None:
+def _try_to_write(save_dir: Path) -> None:
     """Make the folder of the results, and raise SaveError unless files can be made in it."""
     try:
         save_dir.mkdir(parents=True, exist_ok=True)

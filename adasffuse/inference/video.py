@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AUDIO
-from adasffuse.files import PARTIAL, real_path, remove_abandoned
-from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, Frame, is_video_name
+from adasffuse.files import PARTIAL, ends_like_a_file, real_path, remove_abandoned
+from adasffuse.images.frames import VIDEO_SUFFIXES, Frame, is_video_name
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import LOOKED_AT
 from adasffuse.images.read import IMAGE_SUFFIXES
@@ -188,12 +188,13 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
         if any(real_path(output) == real_path(one.path) for one in (a, b)):
             raise ImageError(f"the result {output} would overwrite a source; choose another name")
         return
-    an_image = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
-    if output.suffix.lower() in OTHER_VIDEO_SUFFIXES or an_image or output.is_file():
-        raise ImageError(
-            f"{output} is no folder, and no video that is written; videos end in .mp4, .mkv, .mov or .m4v, other names "
-            "are folders of frames"
+    if ends_like_a_file(output):
+        raise ValueError(
+            f"{output} is called neither like a folder nor like a video that is written; videos end in "
+            f"{', '.join(VIDEO_SUFFIXES)}, folders of frames in no such suffix"
         )
+    if output.is_file():
+        raise ImageError(f"{output} is a file, and frames are written to a folder; choose another name")
     old = [path.name for path in output.iterdir()] if output.is_dir() else []
     old = sorted(name for name in old if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."))
     if old:
