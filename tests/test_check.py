@@ -64,7 +64,10 @@ def test_names_tell_the_task_of_two_folders_and_their_order(tmp_path, capsys):
     infrared, visible = str(folder / "infrared"), str(folder / "visible")
     facts = tmp_path / "facts.json"
     assert check.run([infrared, visible, "--json", str(facts)]) == 0
-    assert "(infrared + visible)" in capsys.readouterr().out and json.loads(facts.read_text())[0]["task"] == "ivf"
+    assert (
+        "(infrared + visible)" in capsys.readouterr().out
+        and json.loads(facts.read_text())["data_sets"][0]["task"] == "ivf"
+    )
     swapped = "problem: adasffuse fuse refuses this order: source A is called 'visible' and source B 'infrared': for"
     assert check.run([visible, infrared]) == 1
     assert capsys.readouterr().out.count(swapped) == 1
@@ -222,7 +225,7 @@ def test_json_and_sheet(tmp_path):
     sheet, facts = tmp_path / "sheet.png", tmp_path / "facts.json"
     arguments = [str(folder / "infrared"), str(folder / "visible"), "--sheet", str(sheet), "--json", str(facts)]
     assert check.run(arguments) == 0
-    (plain,) = json.loads(facts.read_text())
+    (plain,) = json.loads(facts.read_text())["data_sets"]
     assert plain["pairs"] == 3 and [s["files"][0]["width"] for s in plain["sources"]] == [48, 48]
     assert sheet.is_file()
 

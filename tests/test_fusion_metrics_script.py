@@ -408,7 +408,7 @@ def test_a_method_that_lacks_an_image_is_compared_on_those_that_all_have(data, c
     assert "mean/q1.png belongs to no scene" in shown.err
     assert scored_names(data / "s.csv") == {"average": ["p0", "p1", "p2"], "mean": ["p0", "p2"]}  # no work is lost
     content = json.loads((data / "s.json").read_text())
-    assert content["compared"] == 2 and [one["name"] for one in content["unscored"]] == ["p1"]
+    assert content["compared"] == 2 and [one["name"] for one in content["failed"]] == ["p1"] and content["ok"]
     rows = {(row["method"], row["name"]): row for row in csv.DictReader((data / "s.csv").open())}
     mean_entropy = sum(float(rows["average", name]["EN"]) for name in ("p0", "p2")) / 2
     assert content["methods"]["average"]["mean"]["EN"] == pytest.approx(mean_entropy)
@@ -445,7 +445,7 @@ def test_names_that_are_no_text_are_scored_and_shown_escaped(data, capsys, worke
     shown = capsys.readouterr()
     assert "not scored: p\\xff\\x1b[31m of mean" in shown.out and "\x1b" not in shown.out + shown.err
     assert b"average,p\xff\x1b[31m," in (data / "s.csv").read_bytes()
-    assert json.loads((data / "s.json").read_text())["unscored"][0]["name"] == odd
+    assert json.loads((data / "s.json").read_text())["failed"][0]["name"] == odd
 
 
 def test_a_damaged_source_is_named_once_for_all_methods(data, capsys):

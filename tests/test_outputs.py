@@ -1,5 +1,6 @@
 """Where commands and scripts cannot write: one line that names the option, before any work, and nothing is left."""
 
+import json
 import os
 import shlex
 import socket
@@ -90,6 +91,32 @@ def test_a_target_that_cannot_be_written(inputs, monkeypatch, capsys, words, tar
     option = words[-2] if words[-2].startswith("-") else "out"
     assert status == 1 and err.startswith(f"error: {option} ") and err.count("\n") == 1
     assert "choose a" in err and sorted(inputs.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"fuse {PAIR} --dry_run --json -o",
+        f"fuse {PAIR} --size tiny --json -o",
+        "stack stack --task mef --size tiny --json -o",
+        "video a.mp4 b.mp4 --task ivf --json -o",
+        f"align {PAIR} --method translation --json -o",
+        "info a.mp4 --json",
+        "info --json",
+        f"check {PAIR} --json r.json",
+        f"score {PAIR} --baselines average --json r.json",
+    ],
+)
+def test_all_reports_for_programs_have_one_shape(inputs, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    for path in inputs.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    words = [*shlex.split(words), *(["out"] if words.endswith("-o") else [])]
+    status, out = main(words), capsys.readouterr().out
+    report = json.loads((tmp_path / "r.json").read_text() if words[-1] == "r.json" else out)
+    assert report["ok"] is (status == 0) and (report["failed"] == []) is report["ok"]
+    assert all({"name", "reason"} <= one.keys() for one in report["failed"])
+    assert all(isinstance(notice, str) for notice in report["notices"])
 
 
 def called(words: list[str], capsys) -> tuple[int, str]:

@@ -665,7 +665,7 @@ def test_align_reports_as_json(folders, tmp_path, capsys):
     saved = report("--save", str(tmp_path / "c.json"))
     assert saved["ok"] and (saved["saved"], saved["pairs"]) == (str(tmp_path / "c.json"), 1)
     assert any("the calibration rests on one pair" in notice for notice in saved["notices"])
-    assert [one["name"] for one in saved["failed"]] == ["lonely", "2"]
+    assert [one["name"] for one in saved["not_used"]] == ["lonely", "2"]
     assert report("--grid", "a", "--save", "c.json") == {
         "ok": False,
         "error": "--grid a: a calibration serves both grids; give --grid where it is applied",

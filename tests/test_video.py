@@ -919,8 +919,8 @@ def test_results_never_mix_with_other_images(tmp_path, pair):
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(OSError, match=r"cannot write results to .*file/out: Not a directory; something else is"):
         fuse_video(mean_fuser(), a, b, tmp_path / "file" / "out")
-    for name in ("file", "out.avi", "out.png"):
-        with pytest.raises(ImageError, match=r"videos end in \.mp4"):
+    for name in ("file", "out.avi", "out.png", "out.mp3", "out.txt"):
+        with pytest.raises(ValueError, match=r"videos end in \.mp4"):
             fuse_video(mean_fuser(), a, b, tmp_path / name)
 
 
@@ -1170,7 +1170,7 @@ def test_what_opencv_says_of_windows_is_passed_on(monkeypatch, said, expected):
 def test_the_command_reports_as_json(tmp_path, pair, capsys):
     assert command.run([*map(str, pair), "-o", str(tmp_path / "out"), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["frames"], said["problem"], said["width"]) == (10, "", WIDTH)
+    assert (said["frames"], said["failed"], said["width"]) == (10, [], WIDTH)
     assert [path.name for path in sorted((tmp_path / "out").iterdir())][::9] == ["000001.png", "000010.png"]
     assert said["ok"] is True
     assert command.run([*map(str, pair), "-o", str(tmp_path / "out"), "--json"]) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -34,7 +33,7 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.cli.shared import ended_by, failures
+from adasffuse.cli.shared import ended_by, failures, say_report
 from adasffuse.files import check_outputs, name_of, remove_abandoned, replacing_all
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
@@ -300,8 +299,9 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     notices = former_results(written) + ([_border_notice(empty, grid)] if empty else [])
     notices += _range_notices(job) if written else []
     if args.json:
-        values = {"method": method, "grid": grid, "aligned": rows} | _lost(failed, [*told_of, *notices])
-        say(json.dumps({"ok": not failed} | values | {"seconds": round(time.perf_counter() - began, 3)}))
+        seconds = round(time.perf_counter() - began, 3)
+        values = {"method": method, "grid": grid, "aligned": rows, "seconds": seconds}
+        say_report(values, failed, [*told_of, *notices])
         return int(bool(failed))
     for line in few_of_each(failed):
         say(printable(f"  failed: {line}"), sys.stderr)
@@ -339,11 +339,6 @@ def _align_pair(
     row |= {"off": round(mean, 2), "largest": round(largest, 2)}
     row |= {"matrix": transform.matrix.tolist(), "field": transform.field is not None}
     return row, files, lacking
-
-
-def _lost(failed: Sequence[tuple[str, str]], notices: Sequence[str]) -> dict[str, Any]:
-    """Failures and notices as JSON values."""
-    return {"failed": failures(failed), "notices": list(dict.fromkeys(notices))}
 
 
 def _range_notices(job: _Job) -> list[str]:
@@ -395,8 +390,9 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
             "saved": str(args.save),
             "pairs": result.pairs,
             "spread": round(result.spread, 3),
+            "not_used": failures(failed),
         }
-        say(json.dumps({"ok": True} | found | _lost(failed, told_of)))
+        say_report(found, notices=told_of)
         return 0
     say(f"{printable(args.save)}: {calibration_text(result)}")
     return 0

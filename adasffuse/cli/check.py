@@ -22,7 +22,7 @@ from pathlib import Path
 from numpy import ndarray
 
 from adasffuse.cli.arguments import SourcesParser, add_pairing_options, check_report_name, given_path, words_of_source
-from adasffuse.cli.shared import ended_by
+from adasffuse.cli.shared import ended_by, report_of
 from adasffuse.data.survey import (
     SourceSurvey,
     Survey,
@@ -81,7 +81,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             if args.sheet:
                 write_image(new(args.sheet), _sheet(surveys))
             if args.json:
-                write_text(new(args.json), json.dumps([_plain(survey) for survey in surveys], indent=1) + "\n")
+                write_text(new(args.json), json.dumps(_report(surveys, duplicates or []), indent=1) + "\n")
     except (ValueError, OSError) as error:
         return ended_by(error)
     if args.sheet:
@@ -259,14 +259,20 @@ def _environment() -> str:
     return f"{', '.join(versions)}; Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores"
 
 
+def _report(surveys: Sequence[Survey], duplicates: Sequence[str]) -> dict:
+    """All that was found as JSON values."""
+    failed = [(survey.name, problem) for survey in surveys for problem in survey.problems]
+    failed += [("train and test", line) for line in duplicates]
+    notices = [f"{survey.name}: {notice}" for survey in surveys for notice in survey.notices]
+    return report_of({"data_sets": [_plain(survey) for survey in surveys]}, failed, notices)
+
+
 def _plain(survey: Survey) -> dict:
     """A survey as JSON values."""
     return {
         "name": survey.name,
         "task": survey.task.id if survey.task else None,
         "pairs": len(survey.pairs),
-        "problems": survey.problems,
-        "notices": survey.notices,
         "sources": [
             {
                 "folder": str(source.folder),

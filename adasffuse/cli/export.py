@@ -9,7 +9,6 @@ minutes; what is being done is told on standard error.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from adasffuse.cli.arguments import (
     at_least,
     given_path,
 )
-from adasffuse.cli.shared import ended_by
+from adasffuse.cli.shared import ended_by, say_report
 from adasffuse.files import check_outputs, remove_abandoned
 from adasffuse.messages import not_written, printable
 from adasffuse.process import say
@@ -109,7 +108,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         return ended_by(error, args.json)
     if args.json:
         described = export.describe()
-        say(json.dumps({"ok": True, "file": str(path), "differences": differences, "description": described}))
+        say_report({"file": str(path), "differences": differences, "description": described})
         return 0
     for size, difference in differences.items():
         say(f"{size}: largest difference from PyTorch {difference:.1e}")

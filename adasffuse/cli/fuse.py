@@ -28,7 +28,7 @@ from adasffuse.cli.arguments import (
     refuse_palette_of_ct,
     words_of_source,
 )
-from adasffuse.cli.shared import failures, run_shared, say_few
+from adasffuse.cli.shared import run_shared, say_few, say_report
 from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import check_outputs, name_of
 from adasffuse.images.folders import images_of
@@ -550,7 +550,8 @@ def _check_places(args: argparse.Namespace, work: Work) -> None:
 def _tell_plan(plan: inference.Plan, fuser: inference.Fuser, args: argparse.Namespace, volumes: bool) -> int:
     """Print a plan, of volumes or of images; the exit status."""
     if args.json:
-        say(json.dumps(_plan_values(plan, fuser, _volume_values if volumes else _image_values)))
+        values = _plan_values(plan, fuser, _volume_values if volumes else _image_values)
+        say_report(values, plan.failed, plan.notices)
         return int(bool(plan.failed))
     lines = _volume_lines if volumes else _image_lines
     for line in (line for one in plan.planned for line in lines(one)):
@@ -590,7 +591,7 @@ def _tell(report: inference.FolderReport, fuser: inference.Fuser, work: Work, ar
         values = _report_values(report, fuser, work, args.panel)
         if table:
             values["scores"] = json.loads(table.json())
-        say(json.dumps(values))
+        say_report(values, report.failed, report.notices)
         return
     print_report(report)
     if args.panel and report.finished:
@@ -615,14 +616,11 @@ def _plan_values(
         for one in plan.planned
     ]
     return {
-        "ok": not plan.failed,
         "dry_run": True,
         "task": fuser.task.id,
         "network": f"{fuser.precision} on {fuser.device}",
         "planned": planned,
         "skipped": [scene.stem for scene in plan.skipped],
-        "failed": failures(plan.failed),
-        "notices": list(dict.fromkeys(plan.notices)),
     }
 
 
@@ -634,13 +632,10 @@ def _report_values(report: inference.FolderReport, fuser: inference.Fuser, work:
         return files | ({"panel": str(work.panel(scene))} if panels else {})
 
     return {
-        "ok": not report.failed,
         "task": fuser.task.id,
         "network": report.network,
         "fused": [values(scene) for scene in report.fused],
         "skipped": [values(scene) for scene in report.skipped],
-        "failed": failures(report.failed),
-        "notices": report.notices,
         "ranges": [list(window) if window else None for window in report.ranges],
         "seconds": round(report.seconds, 3),
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
+import json
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from adasffuse import inference
 from adasffuse.images.notices import few_of_each
@@ -58,6 +60,17 @@ def say_few(heading: str, said: Iterable[tuple[str, str]]) -> None:
     """Print lines 'HEADING: NAME: TEXT' of names and texts, a few of each kind, see `few_of_each`."""
     for line in few_of_each(said):
         say(printable(f"{heading}: {line}"))
+
+
+def say_report(values: Mapping[str, Any], failed: Iterable[tuple[str, str]] = (), notices: Iterable[str] = ()) -> None:
+    """Print what --json prints of work that was done: `ok`, the command's own values, `failed` and `notices`."""
+    say(json.dumps(report_of(values, failed, notices)))
+
+
+def report_of(values: Mapping[str, Any], failed: Iterable[tuple[str, str]], notices: Iterable[str]) -> dict[str, Any]:
+    """What `say_report` prints."""
+    lost = failures(failed)
+    return {"ok": not lost, **values, "failed": lost, "notices": list(dict.fromkeys(notices))}
 
 
 def failures(failed: Iterable[tuple[str, str]]) -> list[dict[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations  # names of `inference` load PyTorch where th
 
 import argparse
 import itertools
-import json
 import shlex
 import time
 from collections import Counter
@@ -28,7 +27,7 @@ from adasffuse.cli.arguments import (
     given_path,
     range_of,
 )
-from adasffuse.cli.shared import failures, run_shared, say_few
+from adasffuse.cli.shared import run_shared, say_few, say_report
 from adasffuse.files import check_outputs, ends_like_a_file, name_of, real_path
 from adasffuse.images.folders import ignored, images_of, in_order, other_files
 from adasffuse.images.formats import file_of
@@ -476,8 +475,7 @@ def _dry_run(
         planned.append({"name": scene.stem, "images": len(scene.paths), "result": str(result), "notices": of_stack})
     failed += inference.unwritable(work.save_dir)
     if args.json:
-        plan = {"planned": planned, "skipped": skipped, "failed": failures(failed), "notices": notices}
-        say(json.dumps({"ok": not failed, "dry_run": True, **plan}))
+        say_report({"dry_run": True, "task": args.task, "planned": planned, "skipped": skipped}, failed, notices)
         return int(bool(failed))
     for one in planned:
         say(printable(f"  {one['name']}: {one['images']} images -> {one['result']}"))
@@ -513,9 +511,8 @@ def _tell(
     network = f"{fuser.precision} on {fuser.device}"
     fused = [row for row in rows if "skipped" not in row]
     if args.json:
-        values = {"ok": not failed, "task": args.task, "network": network, "stacks": rows}
-        values |= {"failed": failures(failed), "notices": notices, "seconds": round(seconds, 3)}
-        say(json.dumps(values))
+        values = {"task": args.task, "network": network, "stacks": rows, "seconds": round(seconds, 3)}
+        say_report(values, failed, notices)
         return
     for row in fused:
         moved = f", moved by up to {row['largest_shift']} pixels" if row["largest_shift"] else ""

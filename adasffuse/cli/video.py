@@ -3,7 +3,6 @@
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -37,7 +36,7 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.cli.shared import ended_by, failures
+from adasffuse.cli.shared import ended_by, failures, say_report
 from adasffuse.files import check_outputs
 from adasffuse.images.frame_folders import FrameFolder
 from adasffuse.images.frames import DEFAULT_RATE, is_video_name
@@ -293,8 +292,7 @@ def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
     if args.json:
         more = {"ranges": [one.value_range for one in (a, b)], "skipped": [float(one.skipped) for one in (a, b)]}
         more |= {"registered": registered} if registered else {}
-        values = {"ok": not report.problem, "task": args.task} | asdict(report)
-        say(json.dumps(values | {"frames_per_second": report.rate_of_work} | more))
+        _say_report(report, args, {"frames_per_second": report.rate_of_work} | more)
     else:
         say(f"{TASKS[args.task].title}: {report.summary()}")
         for source, one in zip("AB", (a, b)):
@@ -339,11 +337,19 @@ def _say_notices(notices: Sequence[str]) -> None:
 
 def _shown(report: inference.LiveReport, args: argparse.Namespace, registered: dict[str, Any] | None = None) -> int:
     if args.json:
-        more = {"registered": registered} if registered else {}
-        say(json.dumps({"ok": not report.problem, "task": args.task} | asdict(report) | more))
+        _say_report(report, args, {"registered": registered} if registered else {})
     else:
         say(report.summary())
     return _ended(report.problem)
+
+
+def _say_report(
+    report: inference.VideoReport | inference.LiveReport, args: argparse.Namespace, more: dict[str, Any]
+) -> None:
+    values = asdict(report)
+    problem, notices = values.pop("problem"), values.pop("notices")
+    failed = [(str(args.out or "window"), problem)] if problem else []
+    say_report({"task": args.task} | values | more, failed, notices)
 
 
 def _ended(problem: str) -> int:
@@ -386,9 +392,7 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     output = None if args.out is None else str(args.out)
     plan = {"a": rows[0], "b": rows[1], "output": output, "sound": str(giver.path) if giver else ""}
     if args.json:
-        say(
-            json.dumps({"ok": True, "dry_run": True, "task": args.task, "frames_read": 1} | plan | {"notices": notices})
-        )
+        say_report({"dry_run": True, "task": args.task, "frames_read": 1} | plan, notices=notices)
         return 0
     for source, row in zip("AB", rows):
         length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"

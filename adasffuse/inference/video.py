@@ -188,13 +188,11 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
         if any(real_path(output) == real_path(one.path) for one in (a, b)):
             raise ImageError(f"the result {output} would overwrite a source; choose another name")
         return
-    if ends_like_a_file(output):
+    if ends_like_a_file(output) or output.is_file():
         raise ValueError(
-            f"{output} is called neither like a folder nor like a video that is written; videos end in "
-            f"{', '.join(VIDEO_SUFFIXES)}, folders of frames in no such suffix"
+            f"{output} is no folder, and no video that is written; videos end in {', '.join(VIDEO_SUFFIXES)}, other "
+            "names are folders of frames"
         )
-    if output.is_file():
-        raise ImageError(f"{output} is a file, and frames are written to a folder; choose another name")
     old = [path.name for path in output.iterdir()] if output.is_dir() else []
     old = sorted(name for name in old if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."))
     if old:
