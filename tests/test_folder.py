@@ -26,6 +26,7 @@ from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.results import SaveError
 from adasffuse.inference.turns import Turns
 from adasffuse.inference.work import find_work, work_of_files
+from adasffuse.messages import counted
 from adasffuse.tasks import TASKS
 
 
@@ -327,6 +328,11 @@ def test_a_folder_that_cannot_be_written(fuser, tmp_path):
         SaveError, match=r"cannot write results to .*file/out: Not a directory; something else is in its place"
     ):
         fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "file/out")
+
+
+def test_numbers_of_things():
+    assert [counted(number, "pair") for number in (0, 1, 2)] == ["0 pairs", "1 pair", "2 pairs"]
+    assert counted(2, "box") == "2 boxes" and counted(1, "more file") == "1 more file"
 
 
 def test_failures_of_one_kind_are_told_a_few_times_and_counted():

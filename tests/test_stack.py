@@ -848,7 +848,7 @@ def test_a_pattern_that_nothing_fits_or_that_is_no_name(stacks, weights, tmp_pat
     error = capsys.readouterr().err
     assert f"{stacks / 'one'} holds no images called like '*.CR2'; a stack has" in error and "and 1 more are" in error
     assert run(stacks / "one" / "0.png", "-o", tmp_path / "out", "--pattern", "*.CR2", weights=weights) == 1
-    assert "none of 1 files is called like '*.CR2' (--pattern)" in capsys.readouterr().err
+    assert "none of 1 file is called like '*.CR2' (--pattern)" in capsys.readouterr().err
     assert run(stacks / "*" / "*.png", "-o", tmp_path / "out", weights=weights) == 2
     assert "give the folder that holds them, and --pattern '*.png'" in capsys.readouterr().err
     with pytest.raises(SystemExit):

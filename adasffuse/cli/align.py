@@ -44,7 +44,7 @@ from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.trees import scenes_in
 from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, alone_in_folder, former_results, save_result
-from adasffuse.messages import printable, told
+from adasffuse.messages import counted, printable, told
 from adasffuse.process import say, say_all_notices, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, Calibration, calibrate, load_calibration, measure_of
 from adasffuse.registration.estimate import MEASURES
@@ -308,7 +308,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     say_notices(told_of)
     say_all_notices(notices)
     place = f" -> {printable(args.out)}" if written else ""
-    say(f"{len(rows)} {'pair' if len(rows) == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
+    say(f"{counted(len(rows), 'pair')} aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))
 
 

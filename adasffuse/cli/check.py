@@ -42,7 +42,7 @@ from adasffuse.images.panel import contact_sheet
 from adasffuse.images.patterns import patterns_in
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
-from adasffuse.messages import printable
+from adasffuse.messages import counted, printable
 from adasffuse.process import say
 from adasffuse.tasks import guess_task
 
@@ -157,7 +157,8 @@ def report(survey: Survey) -> list[str]:
     if alike:
         first, second, value = max(alike, key=lambda found: found[2])
         lines.append(
-            f"  near-duplicates: {len(alike)} pairs of images in {survey.sources[0].folder.name} look alike, most of "
+            f"  near-duplicates: {counted(len(alike), 'pair')} of images alike in {survey.sources[0].folder.name}, "
+            "most of "
             f"all {first.path.name} and {second.path.name} ({value:.3f})"
         )
     for word, texts in (("problem", survey.problems), ("notice", survey.notices + _notices_of_files(survey))):
@@ -206,7 +207,7 @@ def _notices_of_files(survey: Survey) -> list[str]:
         for facts in source.facts:
             for notice in facts.notices:
                 found.setdefault(notice, []).append(facts.path)
-    return [f"{paths[0].name}: {notice} ({len(paths)} files)" for notice, paths in found.items()]
+    return [f"{paths[0].name}: {notice} ({counted(len(paths), 'file')})" for notice, paths in found.items()]
 
 
 def _across_splits(surveys: Sequence[Survey]) -> list[str] | None:

@@ -32,7 +32,7 @@ from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.packages import LITE0, needed
 from adasffuse.files import LOCK_FILE, check_outputs, keeping_others_out
 from adasffuse.images.image import ImageError
-from adasffuse.messages import first_of, printable, told
+from adasffuse.messages import counted, first_of, printable, told
 from adasffuse.process import Terminated, prepare_process, say, say_all_notices
 
 DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
@@ -300,7 +300,7 @@ def _train_and_test(found: FrameSet, args: argparse.Namespace, classes: ClassLis
     train, test = found.of("train"), found.of("test") or found.of("val")
     if len(train) < 2 or not test:
         raise ImageError(
-            f"{args.data[0]}: the lists name {len(train)} frames for training and {len(test)} for testing; "
+            f"{args.data[0]}: the lists name {counted(len(train), 'frame')} for training and {len(test)} for testing; "
             "scripts/voc_annotation.py draws train.txt, val.txt and test.txt"
         )
     for use, frames in (("training", train), ("test", test)):
@@ -335,7 +335,7 @@ def _images(
 
 def _mended(found: FrameSet) -> list[str]:
     mended = found.judgement.mended
-    return [f"{len(mended)} boxes were mended, {mended[0]} for one"] if mended else []
+    return [f"mended: {counted(len(mended), 'box')}, {mended[0]} for one"] if mended else []
 
 
 def _network_size(text: str) -> tuple[int, int]:

@@ -48,7 +48,7 @@ from adasffuse.inference.work import (
     work_of_groups,
     work_of_volumes,
 )
-from adasffuse.messages import printable
+from adasffuse.messages import counted, printable
 from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import GRIDS, IGNORE, POSITION, Aligner
 from adasffuse.tasks import TASKS, Task, guess_task
@@ -300,7 +300,7 @@ def _volume_lines(one: inference.PlannedVolumes) -> list[str]:
     )
     kind = "gray" if plan.palette == "none" else f"RGB, source A in {plan.palette!r}"
     depth = "float" if plan.depth == "float" else f"{plan.depth} bits"
-    slices = f"{values['slices']} slices of {_sizes(values['slice'])}"
+    slices = f"{counted(values['slices'], 'slice')} of {_sizes(values['slice'])}"
     note = ", replaced" if one.replaces else ""
     return [
         f"  {one.scene.stem}: {sources} -> {one.result}{note}",

@@ -47,7 +47,7 @@ from adasffuse.inference.results import (
     stale_results,
 )
 from adasffuse.inference.work import RESULT_SUFFIXES, Work, refuse_to_overwrite
-from adasffuse.messages import first_of, printable, told
+from adasffuse.messages import counted, first_of, printable, told
 from adasffuse.process import say
 from adasffuse.registration.stacks import STACK_METHODS
 from adasffuse.tasks import TASKS
@@ -241,7 +241,7 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     if files and len(files) < len(places):
         raise ImageError(f"{files[0]} is a file and others are folders; give files of one stack, or folders")
     if files and not (files := _called_like(args.pattern, files)):
-        raise ImageError(f"none of {len(places)} files is called like {args.pattern!r} (--pattern)")
+        raise ImageError(f"none of {counted(len(places), 'file')} is called like {args.pattern!r} (--pattern)")
     one_file = args.out.suffix.lower() in RESULT_SUFFIXES and not args.out.is_dir()
     failed: list[tuple[str, str]] = []
     notices: list[str] = []
@@ -520,9 +520,8 @@ def _tell(
     _say_notices_of(fused)
     before = f", {len(rows) - len(fused)} finished before" if len(rows) > len(fused) else ""
     pace = f", {seconds / len(fused):.2f} s per stack in {network}" if fused else ""
-    stacks = "stack" if len(fused) == 1 else "stacks"
     place = f" -> {printable(work.file or work.save_dir)}" if rows else ""
-    say(f"{len(fused)} {stacks} fused{pace}{before}, {len(failed)} failed{place}")
+    say(f"{counted(len(fused), 'stack')} fused{pace}{before}, {len(failed)} failed{place}")
     say_few("  failed", failed)
     say_few("notice", (("", notice) for notice in notices))
 

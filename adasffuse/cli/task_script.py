@@ -35,6 +35,7 @@ from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.results import SaveError
+from adasffuse.messages import counted
 from adasffuse.process import say, say_all_notices, status_of
 from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import Task, find_task, guess_task
@@ -233,7 +234,7 @@ def _print_scores(report: inference.FolderReport, task: Task, args: argparse.Nam
     started = time.perf_counter()
     table = score(report, task.id, args.reference, args.boxes, listed(args.classes), args.range_reference)
     say_all_notices(table.notices)
-    say(f"{report.name}: {len(table.rows)} images scored in {time.perf_counter() - started:.1f} s")
+    say(f"{report.name}: {counted(len(table.rows), 'image')} scored in {time.perf_counter() - started:.1f} s")
     say(table.text())
 
 

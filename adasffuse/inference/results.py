@@ -16,7 +16,7 @@ from adasffuse.images.pairs import Scene
 from adasffuse.images.write import DEPTHS, write_image
 from adasffuse.inference.journal import Journal, Stamp
 from adasffuse.inference.work import RESULT_SUFFIXES, Work
-from adasffuse.messages import DISK_FULL, not_written
+from adasffuse.messages import DISK_FULL, counted, not_written
 
 _HOPELESS = (*DISK_FULL, errno.EROFS)  # what no later file will be spared
 
@@ -119,8 +119,10 @@ def outdated_notice(count: int) -> list[str]:
     """A notice of results that an earlier run had finished otherwise; [] for none."""
     if not count:
         return []
-    results = "1 result" if count == 1 else f"{count} results"
-    return [f"{results} of an earlier run had other settings, weights or another version, and were not kept"]
+    return [
+        f"{counted(count, 'result')} of an earlier run had other settings, weights or another version, and were not "
+        "kept"
+    ]
 
 
 def stale_results(work: Work, failed: Iterable[str]) -> list[str]:
@@ -140,7 +142,7 @@ def former_results(results: Iterable[Path]) -> list[str]:
     beside = sorted(path for path in set(beside) if os.path.isfile(path))  # a longer name may be too long
     if not beside:
         return []
-    files = "1 file" if len(beside) == 1 else f"{len(beside)} files"
+    files = counted(len(beside), "file")
     return [
         f"{beside[0].parent}: {files} of an earlier run, such as {beside[0].name}, have the names of results "
         "in another format; remove what is not wanted, or choose another folder"

@@ -30,7 +30,7 @@ from adasffuse.inference.frame_notices import FrameNotices, every
 from adasffuse.inference.frame_pairs import FramePairs, Frames, check_pair
 from adasffuse.inference.fuser import Fuser, Prepared
 from adasffuse.inference.results import alone_in_folder
-from adasffuse.messages import printable
+from adasffuse.messages import counted, printable
 from adasffuse.registration.aligner import Aligner
 
 _WAITING = 3  # frames that wait between two threads
@@ -63,7 +63,7 @@ class VideoReport:
     def summary(self) -> str:
         """A line, and another one where frames of A were repeated or not used."""
         lines = [
-            f"{self.frames} frames of {self.width}x{self.height} fused, {self.rate_of_work:.1f} frames/s in "
+            f"{counted(self.frames, 'frame')} of {self.width}x{self.height} fused, {self.rate_of_work:.1f} frames/s in "
             f"{self.network} -> {printable(self.output)}"
         ]
         if self.repeated or self.unused:
@@ -197,7 +197,8 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
     old = sorted(name for name in old if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."))
     if old:
         raise ImageError(
-            f"{output} already holds {len(old)} images, such as {old[0]}; frames of two runs would mix: empty it, or "
+            f"{output} already holds {counted(len(old), 'image')}, such as {old[0]}; frames of two runs would mix: "
+            "empty it, or "
             "choose another folder"
         )
 
