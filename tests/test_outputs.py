@@ -139,6 +139,41 @@ def test_an_empty_value_is_refused(inputs, monkeypatch, capsys, words):
     assert expected in capsys.readouterr().err
 
 
+def test_a_tilde_that_the_shell_left_alone_is_the_home_folder(inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").symlink_to(inputs)
+    assert called(["extract", "~/in/shots", "--out=~/out"], capsys)[0] == 0
+    words = ["score", "~/in/IVF/infrared", "~/in/IVF/visible", "ours=~/in/IVF/visible", "--metrics", "EN"]
+    assert called(words, capsys)[0] == 0
+    assert (tmp_path / "out/infrared/1.tif").is_file() and not (tmp_path / "~").exists()
+
+
+def test_files_of_a_shells_pattern_are_extracted(inputs, tmp_path, capsys):
+    shot = inputs / "shots/1.jpg"
+    other = tmp_path / "2.jpg"
+    other.write_bytes(shot.read_bytes())
+    assert called(["extract", str(shot), str(other), "-o", str(tmp_path / "out")], capsys)[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out/infrared").iterdir()) == ["1.tif", "2.tif"]
+    status, err = called(["extract", str(shot), str(tmp_path), "-o", str(tmp_path / "new")], capsys)
+    assert status == 1 and "is a folder; give files, or one folder" in err
+
+
+def test_radiometric_files_are_not_paired_by_times(inputs, tmp_path, capsys):
+    status, err = called(["fuse", str(inputs / "shots"), "--within", "1", "-o", str(tmp_path / "out")], capsys)
+    assert status == 2 and "each radiometric JPEG in" in err and "is a pair by itself" in err
+
+
+@pytest.mark.parametrize(
+    "words, near", [("video a b --output x.mp4", "--out"), ("fuse a b -o x --dryrun", "--dry_run")]
+)
+def test_an_unknown_option_is_answered_with_the_one_that_it_is_most_like(words, near, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        called(shlex.split(words), capsys)
+    assert f"; did you mean {near}?\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", FOLDERS[:3])
 def test_an_address_is_no_path(words, capsys):
     with pytest.raises(SystemExit, match="2"):

@@ -4,6 +4,7 @@ import argparse
 import errno
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -30,10 +31,13 @@ OR_ONE_FOLDER = "or one folder with --pattern_a and --pattern_b"  # what `comple
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that refuses empty arguments: a shell variable that was never set would name the current folder."""
+    """A parser that refuses empty arguments, and knows ~ in quotes and behind '=', where shells leave it alone.
+
+    An empty argument is a shell variable that was never set, and would name the current folder.
+    """
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        words = list(sys.argv[1:] if args is None else args)
+        words = list(map(_at_home, sys.argv[1:] if args is None else args))
         for before, word in zip(["", *words], words):
             name, equals, value = word.partition("=")
             if name.startswith("--") and equals and not value.strip():
@@ -53,6 +57,11 @@ class Parser(argparse.ArgumentParser):
 
     def _report(self, message: str) -> None:
         """What is said of wrong arguments elsewhere than on standard error."""
+
+
+def _at_home(word: str) -> str:
+    """A word with the home folder in place of ~, which may stand behind --option= or NAME=."""
+    return re.sub(r"^([^/=]*=)?~(?=/|$)", lambda found: (found[1] or "") + os.path.expanduser("~"), word)
 
 
 class SourcesParser(Parser):

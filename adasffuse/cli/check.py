@@ -21,7 +21,14 @@ from pathlib import Path
 
 from numpy import ndarray
 
-from adasffuse.cli.arguments import SourcesParser, add_pairing_options, check_report_name, given_path, words_of_source
+from adasffuse.cli.arguments import (
+    SourcesParser,
+    add_pairing_options,
+    check_report_name,
+    given_path,
+    split_patterns,
+    words_of_source,
+)
 from adasffuse.cli.shared import ended_by, report_of
 from adasffuse.data.survey import (
     SourceSurvey,
@@ -64,6 +71,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Print the report; the exit status: 0, or 1 where there are problems."""
     args = make_parser(prog).parse_args(argv)
+    if len(args.folders) == 2:
+        args.a, args.b = args.folders
+        split_patterns(args, "a", "b")
+        args.folders = [args.a, args.b]
     try:
         surveys = _surveys(args)
         check_report_name("--json", args.json, ".json")

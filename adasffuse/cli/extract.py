@@ -8,11 +8,12 @@ The photograph shows more of the scene than the thermal image and has another si
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import tifffile
 
-from adasffuse.cli.arguments import Parser, given_path
+from adasffuse.cli.arguments import SourcesParser, given_path
 from adasffuse.cli.shared import ended_by
 from adasffuse.files import check_outputs, remove_abandoned, replacing_all
 from adasffuse.images.flir import read_shot
@@ -28,8 +29,10 @@ _SUFFIXES = (".jpg", ".jpeg")
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, metavar="FILES", help="a radiometric JPEG file, or a folder of such files")
+    parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "sources", nargs="+", type=Path, metavar="FILES", help="radiometric JPEG files, or a folder of such files"
+    )
     parser.add_argument(
         "-o", "--out", type=given_path, required=True, metavar="DIR", help="folder that gets infrared/ and visible/"
     )
@@ -41,10 +44,10 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
     failed, written, photographs = [], 0, 0
     try:
-        files, folders = _files(args.source), [args.out / name for name in ("infrared", "visible")]
+        files, folders = _files(args.sources), [args.out / name for name in ("infrared", "visible")]
         check_outputs(folders={"-o": args.out})
         for folder in folders:
-            check_outputs(folders={"-o": folder}, inputs=[files[0].parent])
+            check_outputs(folders={"-o": folder}, inputs={path.parent for path in files})
         places = {path: (folders[0] / f"{path.stem}.tif", folders[1] / f"{path.stem}.png") for path in files}
         remove_abandoned(place for pair in places.values() for place in pair)
         with alone_in_folder(args.out):
@@ -73,14 +76,16 @@ def _write_celsius(celsius, path: Path) -> None:
     tifffile.imwrite(path, celsius, photometric="minisblack", compression="zlib", metadata=None)
 
 
-def _files(source: Path) -> list[Path]:
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise ImageError(f"{source}: no such file or folder")
-    files = [path for path in images_of(source) if path.suffix.lower() in _SUFFIXES]
+def _files(sources: Sequence[Path]) -> list[Path]:
+    for path in sources:
+        if not path.exists():
+            raise ImageError(f"{path}: no such file or folder")
+        if path.is_dir() and len(sources) > 1:
+            raise ImageError(f"{path} is a folder; give files, or one folder")
+    folder = sources[0] if sources[0].is_dir() else None
+    files = [path for path in images_of(folder) if path.suffix.lower() in _SUFFIXES] if folder else list(sources)
     if not files:
-        raise ImageError(f"{source} holds no JPEG files")
+        raise ImageError(f"{folder} holds no JPEG files")
     stems = {}
     for path in files:
         if path.stem in stems:

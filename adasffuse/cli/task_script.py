@@ -108,7 +108,7 @@ def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
                 say(f"{report.name}: no scores, source A as stored is not in the colours of {args.palette!r}")
             elif report.fused and ranks.main and not args.no_scores:
                 _print_scores(report, task, args)
-                say(identity_text(identity_of(fuser, report.fused[:1], report.ranges, report.no_data)))
+                say(identity_text(identity_errors(fuser, report.fused[:1], report.ranges, report.no_data)))
         except SaveError:
             raise
         except (ValueError, OSError) as error:  # the other subsets are fused all the same
@@ -153,7 +153,7 @@ def score(
     return table
 
 
-def identity_of(
+def identity_errors(
     fuser: inference.Fuser,
     scenes: Sequence[Scene],
     ranges: Sequence[tuple[float, float] | None] | None = None,
@@ -173,7 +173,7 @@ def identity_of(
 
 
 def identity_text(identity: Mapping[str, float]) -> str:
-    """What `identity_of` returns, as a line."""
+    """What `identity_errors` returns, as a line."""
     return (
         f"Identity error of {METHOD}: largest {identity['largest']:.3f}, mean {identity['mean']:.4f} gray levels "
         f"({identity['images']} images, each fused with itself)"
