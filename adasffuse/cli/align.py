@@ -64,7 +64,8 @@ _EXAMPLES = """examples:
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = ReportingParser(
-        prog=prog,
+        prog,
+        usage="%(prog)s A B [-o DIR | --save FILE] [options]",
         description="Register pairs of images that do not lie on each other. Sizes and fields of view may differ.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -102,7 +103,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--save", type=given_path, metavar="FILE", help="write a calibration, JSON: the median over all pairs"
     )
     what.add_argument("--json", action="store_true", help="report as JSON on standard output")
-    reading = parser.add_argument_group("how to read the sources")
+    reading = parser.add_argument_group("reading the sources")
     reading.add_argument(
         "--task", type=str.lower, choices=TASKS, help="what the sources are (default: what their names say)"
     )

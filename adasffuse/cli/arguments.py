@@ -94,21 +94,23 @@ def add_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, 
         f"--range_{side}",
         nargs="+",
         metavar=("LOW", "HIGH"),
-        help=f"values of source {side.upper()} that become black and white, in files deeper than 8 bits: two numbers; "
-        "'folder', the lowest and highest of the folder; or two percentages, such as 1%% 99%%. 'inverted', alone or "
-        "behind them, makes high values dark (black-hot cameras), also in 8-bit files",
+        help="values of source A that become black and white, in files deeper than 8 bits: two numbers; 'folder', the "
+        "lowest and highest of the folder; or two percentages, such as 1%% 99%%. 'inverted', alone or behind them, "
+        "makes high values dark (black-hot cameras), also in 8-bit files"
+        if side == "a"
+        else "the same for source B",
     )
 
 
 def add_pairing_options(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add which files of two sources belong together: `args.pattern_a`, `args.pattern_b` and `args.within`."""
-    for side, example in (("a", "IR_*"), ("b", "VIS_*")):
-        target.add_argument(
-            f"--pattern_{side}",
-            metavar="NAME",
-            help=f"names of the files of source {side.upper()}, such as '{example}'; * is what both sources share. "
-            "With patterns both sources may lie in one folder (default: '*', equal names)",
-        )
+    target.add_argument(
+        "--pattern_a",
+        metavar="NAME",
+        help="names of the files of source A, such as 'IR_*'; * is what both sources share. With patterns both "
+        "sources may lie in one folder (default: '*', equal names)",
+    )
+    target.add_argument("--pattern_b", metavar="NAME", help="the same for source B, such as 'VIS_*'")
     target.add_argument(
         "--within",
         type=positive,
@@ -274,6 +276,7 @@ def add_fusing_options(
         "--weights",
         *aliases,
         dest="weights",
+        metavar="NAME",
         help="weights file, folder of a training run, name of released weights such as general_small, or "
         "repository of the Hugging Face Hub (default: those that serve the task best)",
     )
@@ -284,13 +287,15 @@ def add_fusing_options(
         "--tile",
         type=int,
         default=DEFAULT_TILE,
-        help="images of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16, or 0: "
+        metavar="PIXELS",
+        help="images of more than PIXELS x PIXELS are fused in tiles of that area; a multiple of 16, or 0: "
         "never (default: %(default)s)",
     )
     network.add_argument(
         "--tile_overlap",
         type=int,
         default=DEFAULT_OVERLAP,
+        metavar="PIXELS",
         help="pixels that neighbouring tiles share, a multiple of 16 (default: %(default)s)",
     )
     if strength:
@@ -298,16 +303,18 @@ def add_fusing_options(
             "--strength",
             type=float,
             default=1.0,
+            metavar="SHARE",
             help="how much of the infrared image is brought in, from 0 (the visible image) to 1; infrared + visible "
-            "only (default: %(default)s)",
+            "only (default: 1)",
         )
         add_no_people_option(network)
         network.add_argument(
             "--denoise",
             type=float,
             default=0.0,
+            metavar="SHARE",
             help="how much of the cameras' noise is taken away first, from 0 (nothing) to 1; infrared + visible only "
-            "(default: %(default)s)",
+            "(default: 0)",
         )
     add_keep_brightness_option(network)
     results = results or parser.add_argument_group("results")

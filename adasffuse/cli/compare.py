@@ -52,7 +52,12 @@ _HIGHEST = 4320  # pixels of an image in a figure
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SourcesParser(
+        prog,
+        usage="%(prog)s A B [NAME=]FUSED ... -o OUT [options]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
     parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
     parser.add_argument(
@@ -64,8 +69,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--out", type=given_path, metavar="OUT", help="figure, a .png file, of one scene; of several a folder"
     )
-    add_source_options(parser)
-    add_results_range_option(parser)
+    reading = parser.add_argument_group("reading the images")
+    add_source_options(parser, reading)
+    add_results_range_option(reading)
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--names", nargs="+", metavar="STEM", help="scenes to show (default: --count of them)")
     shown.add_argument(

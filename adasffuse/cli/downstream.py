@@ -55,11 +55,17 @@ _LEARNING_RATE = {"detect": 5e-4, "segment": 1e-3}
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
     parser = SourcesParser(
-        prog, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog,
+        usage="%(prog)s DATA --task detect|segment --out OUT [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", nargs="+", type=given_path, metavar="DATA", help="labelled data sets, which are joined")
     parser.add_argument("--task", required=True, choices=TASKS, help="kind of the labels, boxes or masks")
-    parser.add_argument("--out", "-o", required=True, type=given_path, help="folder of the runs, tables and figures")
+    parser.add_argument(
+        "-o", "--out", required=True, type=given_path, metavar="OUT", help="folder of the runs, tables and figures"
+    )
     parser.add_argument(
         "--modalities",
         nargs="+",

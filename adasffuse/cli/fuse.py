@@ -87,10 +87,9 @@ class Given:
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    prog = prog or "adasffuse fuse"
     parser = ReportingParser(
         prog,
-        usage=f"{prog} A B -o OUT [options]",
+        usage="%(prog)s A B -o OUT [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -61,7 +61,12 @@ _REPORTS = {
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    parser = SourcesParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SourcesParser(
+        prog,
+        usage="%(prog)s A B [NAME=]FUSED ... [options]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("places", nargs="*", metavar="A B [NAME=]FUSED", help="folders, or the files of one scene")
     sources = parser.add_argument_group("sources: A and B, or two folders, or a data set of a task")
     sources.add_argument("--source_a", type=Path, metavar="DIR", help="folder of source A")

@@ -170,7 +170,7 @@ def add_start_options(target: argparse._ArgumentGroup) -> None:
             type=_start,
             default=0.0,
             metavar="SECONDS",
-            help=f"skip so much at the beginning of source {side.upper()}, which began to record earlier (default: 0)",
+            help=f"skip so much at the beginning of source {side.upper()} if it began to record earlier (default: 0)",
         )
 
 

@@ -71,10 +71,9 @@ _SAME_EXPOSURE = 0.25  # EV: cameras count in thirds
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    prog = prog or "adasffuse stack"
     parser = ReportingParser(
         prog,
-        usage=f"{prog} STACK ... -o OUT --task mef|mff [options]",
+        usage="%(prog)s STACK ... -o OUT --task mef|mff [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

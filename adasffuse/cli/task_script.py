@@ -47,24 +47,29 @@ COMPARED = ("average", "max", "laplacian")  # baselines scored beside the networ
 
 def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(
+        usage="%(prog)s [--root_path ROOT | --A_dir DIR --B_dir DIR] [options]",
         description=f"Fuse {task.title} pairs in colour and score the results. "
         "Without --root_path the built-in sample pairs are fused with the released weights.",
     )
     a, b = task.sources[0].folders
-    parser.add_argument("--root_path", type=given_path, help="folder of data sets; images lie in ROOT/DATASET/FOLDER")
-    parser.add_argument("--dataset", help=f"data set in it, TASK or TASK_NAME (default: {task.folder})")
+    parser.add_argument(
+        "--root_path", type=given_path, metavar="ROOT", help="folder of data sets; images lie in ROOT/DATASET/FOLDER"
+    )
+    parser.add_argument("--dataset", metavar="NAME", help=f"data set in it, TASK or TASK_NAME (default: {task.folder})")
     parser.add_argument(
         "--A_dir",
         type=given_path,
+        metavar="DIR",
         help=f"folder of source A, in the data set or a path of its own (default: {a}); together with --B_dir and "
         "without --root_path, any two folders",
     )
-    parser.add_argument("--B_dir", type=given_path, help=f"folder of source B (default: {b})")
-    add_source_options(parser)
+    parser.add_argument("--B_dir", type=given_path, metavar="DIR", help=f"folder of source B (default: {b})")
+    add_source_options(parser, parser.add_argument_group("reading the sources"))
     add_align_options(parser.add_argument_group("registration"))
     parser.add_argument(
         "--save_dir",
         type=given_path,
+        metavar="DIR",
         default=Path("results"),
         help="folder of the results, which go to SAVE_DIR/DATASET (default: %(default)s)",
     )
@@ -73,8 +78,9 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         add_palette_option(parser)
     else:
         parser.set_defaults(palette=PALETTES[0])
-    parser.add_argument("--no_scores", action="store_true", help="fuse only, print no scores")
-    add_truth_options(parser)
+    scores = parser.add_argument_group("scores")
+    scores.add_argument("--no_scores", action="store_true", help="fuse only, print no scores")
+    add_truth_options(scores)
     return parser.parse_args(argv)
 
 

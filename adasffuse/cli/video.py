@@ -70,7 +70,12 @@ _ADDRESS = re.compile(r"[A-Za-z]{2,}:/")  # of a stream; a path has lost one of 
 
 def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     """The argument parser of the verb."""
-    parser = ReportingParser(prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ReportingParser(
+        prog,
+        usage="%(prog)s A B -o OUT [options]",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("a", nargs="?", type=Path, metavar="A", help="infrared: a video file or a folder of frames")
     parser.add_argument("b", nargs="?", type=Path, metavar="B", help="visible: the same")
     result = parser.add_argument_group("result")
