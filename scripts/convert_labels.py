@@ -21,7 +21,7 @@ from adasffuse.process import run_script, say, say_all_notices
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("data", nargs=1, type=Path, metavar="DATA", help="labelled data set")
     parser.add_argument("--to", required=True, choices=("voc", "yolo", "coco"), help="format of the new labels")
     parser.add_argument("--out", required=True, type=Path, help="folder of the new labels; of coco the JSON file")

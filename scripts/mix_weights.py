@@ -46,7 +46,7 @@ BANDS = {  # where `log_gain` holds what an option multiplies
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("weights", nargs="+", metavar="FILE[=SHARE]", help="shares are scaled to add up to 1")
     parser.add_argument(
         "--residual", type=not_negative, default=1.0, help="factor of the decoder's residual (default: %(default)s)"

@@ -22,7 +22,7 @@ from adasffuse.process import run_script, say
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("set", help="set of docs/comparison.md, such as IVF or MIF/CT-MRI")
     parser.add_argument("scores", type=Path, metavar="SCORES.json", help="what adasffuse score --json wrote")
     return parser.parse_args(argv)

@@ -22,7 +22,7 @@ from adasffuse.scenes.objects import CLASSES, objects_frame
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder of the data set")
     parser.add_argument(
         "--train", type=at_least(1), default=48, help="number of training frames (default: %(default)s)"

@@ -31,7 +31,7 @@ LEAST = 32  # pixels per side
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--infrared", type=Path, required=True, metavar="DIR", help="infrared images")
     parser.add_argument("--visible", type=Path, required=True, metavar="DIR", help="visible images of the same names")
     parser.add_argument(

@@ -23,7 +23,7 @@ from adasffuse.tasks import GENERAL, find_task
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("scores", nargs="+", type=Path, metavar="FILE", help="file that score_weights.py --json wrote")
     parser.add_argument("--replace", action="store_true", help="remove sets without new scores from the cards")
     return parser.parse_args(argv)

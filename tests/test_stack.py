@@ -20,6 +20,7 @@ from tiny import network, texture, write_weights
 
 from adasffuse import inference
 from adasffuse.cli import stack as command
+from adasffuse.cli.stacks import stacks_of
 from adasffuse.data.synthesis import expose
 from adasffuse.images import levels
 from adasffuse.images.image import Image, ImageError, ImageNotice
@@ -819,7 +820,7 @@ def test_brackets_in_which_shots_were_lost_are_not_cut(tmp_path, biases, lost):
         images.append(tmp_path / f"{number}.jpg")
         pillow.new("L", (8, 8)).save(images[-1], exif=exif)
     failed = []
-    scenes = command._stacks_of("shots", images, 3, failed)
+    scenes = stacks_of("shots", images, 3, failed)
     if lost is None:
         assert [scene.stem for scene in scenes] == ["0", "3"] and failed == []
     else:

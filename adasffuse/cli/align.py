@@ -16,6 +16,8 @@ from adasffuse.cli.arguments import (
     OR_ONE_FOLDER,
     ReportingParser,
     add_grid_option,
+    add_json_option,
+    add_out_option,
     add_source_options,
     check_report_name,
     complete_sources,
@@ -68,7 +70,6 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         usage="%(prog)s A B [-o DIR | --save FILE] [options]",
         description="Register pairs of images that do not lie on each other. Sizes and fields of view may differ.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "a", type=Path, metavar="A", help="file or folder of source A, e.g. infrared; with --save also a video"
@@ -91,18 +92,16 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     how.add_argument("--calibration", type=Path, metavar="FILE", help="apply this file and estimate nothing")
     add_grid_option(how)
     what = parser.add_argument_group("what to write")
-    what.add_argument(
-        "-o",
-        "--out",
-        type=given_path,
-        metavar="DIR",
-        help="folder that gets both sources on one grid, in folders of their own: DIR/A and DIR/B, or, if A and B are "
+    add_out_option(
+        what,
+        "DIR",
+        "folder that gets both sources on one grid, in folders of their own: DIR/A and DIR/B, or, if A and B are "
         "called alike, DIR/infrared and DIR/visible or what the task calls them",
     )
     what.add_argument(
         "--save", type=given_path, metavar="FILE", help="write a calibration, JSON: the median over all pairs"
     )
-    what.add_argument("--json", action="store_true", help="report as JSON on standard output")
+    add_json_option(what)
     reading = parser.add_argument_group("reading the sources")
     reading.add_argument(
         "--task", type=str.lower, choices=TASKS, help="what the sources are (default: what their names say)"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PALETTES, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
@@ -33,8 +33,12 @@ OR_ONE_FOLDER = "or one folder with --pattern_a and --pattern_b"  # what `comple
 class Parser(argparse.ArgumentParser):
     """A parser that refuses empty arguments, and knows ~ in quotes and behind '=', where shells leave it alone.
 
-    An empty argument is a shell variable that was never set, and would name the current folder.
+    An empty argument is a shell variable that was never set, and would name the current folder.  Lines of descriptions
+    are printed as they are.
     """
+
+    def __init__(self, prog: str | None = None, **options: Any) -> None:
+        super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
         words = list(map(_at_home, sys.argv[1:] if args is None else args))
@@ -86,6 +90,27 @@ class ReportingParser(SourcesParser):
     def _report(self, message: str) -> None:
         if wants_json(self._words):
             say(json.dumps({"ok": False, "error": message}))
+
+
+def add_out_option(
+    target: argparse.ArgumentParser | argparse._ArgumentGroup, metavar: str, content: str, required: bool = False
+) -> None:
+    """Add where results go: `args.out`."""
+    target.add_argument("-o", "--out", type=given_path, required=required, metavar=metavar, help=content)
+
+
+def add_json_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the report for programs, see `adasffuse.cli.shared.say_report`: `args.json`."""
+    target.add_argument("--json", action="store_true", help="report as JSON on standard output, and nothing else")
+
+
+def add_dry_run_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add that nothing is written: `args.dry_run`."""
+    target.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="read all files and say what would be done and what would fail; write nothing",
+    )
 
 
 def add_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, side: str) -> None:

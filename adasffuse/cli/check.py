@@ -58,7 +58,7 @@ _SHEET = 12  # scenes on a contact sheet
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SourcesParser(prog=prog, description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="one folder, or one per source")
     add_pairing_options(parser)
     parser.add_argument(

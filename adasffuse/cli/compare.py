@@ -16,6 +16,7 @@ from pathlib import Path
 
 from adasffuse.cli.arguments import (
     SourcesParser,
+    add_out_option,
     add_results_range_option,
     add_size_option,
     add_source_options,
@@ -56,7 +57,6 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         prog,
         usage="%(prog)s A B [NAME=]FUSED ... -o OUT [options]",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
     parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
@@ -66,9 +66,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="[NAME=]FUSED",
         help='results of a method: a file, a folder, or "FOLDER/*_fused.png"',
     )
-    parser.add_argument(
-        "-o", "--out", type=given_path, metavar="OUT", help="figure, a .png file, of one scene; of several a folder"
-    )
+    add_out_option(parser, "OUT", "figure, a .png file, of one scene; of several a folder")
     reading = parser.add_argument_group("reading the images")
     add_source_options(parser, reading)
     add_results_range_option(reading)

@@ -31,7 +31,7 @@ _SHOWN = 20  # problems that are listed
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the data set, see --list")
     parser.add_argument("--list", action="store_true", help="describe all sets, or the one named, and exit")
     parser.add_argument("--source", type=Path, metavar="DIR", help="folder to which its archive was unpacked")

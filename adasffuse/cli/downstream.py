@@ -17,6 +17,7 @@ from adasffuse import downstream, inference
 from adasffuse.cli.arguments import (
     SourcesParser,
     add_device_option,
+    add_out_option,
     add_precision_option,
     add_range_option,
     at_least,
@@ -59,13 +60,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         usage="%(prog)s DATA --task detect|segment --out OUT [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", nargs="+", type=given_path, metavar="DATA", help="labelled data sets, which are joined")
     parser.add_argument("--task", required=True, choices=TASKS, help="kind of the labels, boxes or masks")
-    parser.add_argument(
-        "-o", "--out", required=True, type=given_path, metavar="OUT", help="folder of the runs, tables and figures"
-    )
+    add_out_option(parser, "OUT", "folder of the runs, tables and figures", required=True)
     parser.add_argument(
         "--modalities",
         nargs="+",

@@ -17,11 +17,12 @@ from pathlib import Path
 from adasffuse.choices import EXPORT_FORMATS
 from adasffuse.cli.arguments import (
     ReportingParser,
+    add_json_option,
     add_keep_brightness_option,
     add_no_people_option,
+    add_out_option,
     add_size_option,
     at_least,
-    given_path,
 )
 from adasffuse.cli.shared import ended_by, say_report
 from adasffuse.files import check_outputs, remove_abandoned
@@ -32,7 +33,7 @@ from adasffuse.tasks import TASKS
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = ReportingParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ReportingParser(prog=prog, description=__doc__)
     network = parser.add_argument_group("network")
     network.add_argument(
         "--task",
@@ -55,10 +56,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="take RGB of the sources that give the colour, and give RGB (default: luminance)",
     )
-    output.add_argument(
-        "-o", "--out", type=given_path, metavar="FILE", help="file to write (default: TASK_SIZE.FORMAT)"
-    )
-    output.add_argument("--json", action="store_true", help="report as JSON on standard output, and nothing else")
+    add_out_option(output, "FILE", "file to write (default: TASK_SIZE.FORMAT)")
+    add_json_option(output)
     return parser
 
 

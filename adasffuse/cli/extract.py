@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tifffile
 
-from adasffuse.cli.arguments import SourcesParser, given_path
+from adasffuse.cli.arguments import SourcesParser, add_out_option
 from adasffuse.cli.shared import ended_by
 from adasffuse.files import check_outputs, remove_abandoned, replacing_all
 from adasffuse.images.flir import read_shot
@@ -29,13 +29,11 @@ _SUFFIXES = (".jpg", ".jpeg")
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SourcesParser(prog=prog, description=__doc__)
     parser.add_argument(
         "sources", nargs="+", type=Path, metavar="FILES", help="radiometric JPEG files, or a folder of such files"
     )
-    parser.add_argument(
-        "-o", "--out", type=given_path, required=True, metavar="DIR", help="folder that gets infrared/ and visible/"
-    )
+    add_out_option(parser, "DIR", "folder that gets infrared/ and visible/", required=True)
     return parser
 
 

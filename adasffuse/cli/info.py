@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from adasffuse.cli.arguments import ReportingParser
+from adasffuse.cli.arguments import ReportingParser, add_json_option
 from adasffuse.cli.shared import say_report
 from adasffuse.installation import install_command
 from adasffuse.messages import printable, told
@@ -27,12 +27,11 @@ training runs, calibrations.
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    prog = prog or "adasffuse info"
-    parser = ReportingParser(prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ReportingParser(prog, description=DESCRIPTION)
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="image, video, volume, weights, or what belongs to a training run"
     )
-    parser.add_argument("--json", action="store_true", help="report as JSON on standard output")
+    add_json_option(parser)
     return parser
 
 

@@ -65,7 +65,6 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         prog,
         usage="%(prog)s A B [NAME=]FUSED ... [options]",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("places", nargs="*", metavar="A B [NAME=]FUSED", help="folders, or the files of one scene")
     sources = parser.add_argument_group("sources: A and B, or two folders, or a data set of a task")

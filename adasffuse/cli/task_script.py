@@ -48,7 +48,7 @@ COMPARED = ("average", "max", "laplacian")  # baselines scored beside the networ
 def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(
         usage="%(prog)s [--root_path ROOT | --A_dir DIR --B_dir DIR] [options]",
-        description=f"Fuse {task.title} pairs in colour and score the results. "
+        description=f"Fuse {task.title} pairs in colour and score the results.\n"
         "Without --root_path the built-in sample pairs are fused with the released weights.",
     )
     a, b = task.sources[0].folders

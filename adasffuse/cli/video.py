@@ -18,11 +18,12 @@ from adasffuse.cli.arguments import (
     OR_ONE_FOLDER,
     ReportingParser,
     add_fusing_options,
+    add_json_option,
+    add_out_option,
     add_source_options,
     at_least,
     complete_sources,
     fuser_from,
-    given_path,
     ranges_of,
     words_of_source,
 )
@@ -74,18 +75,11 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         prog,
         usage="%(prog)s A B -o OUT [options]",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("a", nargs="?", type=Path, metavar="A", help="infrared: a video file or a folder of frames")
     parser.add_argument("b", nargs="?", type=Path, metavar="B", help="visible: the same")
     result = parser.add_argument_group("result")
-    result.add_argument(
-        "-o",
-        "--out",
-        type=given_path,
-        metavar="OUT",
-        help="video (.mp4, .mkv, .mov or .m4v); any other name is a folder of frames",
-    )
+    add_out_option(result, "OUT", "video (.mp4, .mkv, .mov or .m4v); any other name is a folder of frames")
     result.add_argument(
         "--quality",
         type=int,
@@ -156,7 +150,7 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         action="store_true",
         help="look at the first frames and say what would be done; write nothing",
     )
-    report.add_argument("--json", action="store_true", help="report as JSON on standard output")
+    add_json_option(report)
     return parser
 
 
