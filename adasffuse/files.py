@@ -192,6 +192,10 @@ def replacing_all() -> Iterator[Callable[[Path], Path]]:
         yield lambda path: stack.enter_context(replacing(path))
 
 
+class InputError(ValueError):
+    """A file that is given does not hold what is needed of it."""
+
+
 class OutputError(ValueError):
     """An output cannot be written where an option says."""
 
