@@ -227,7 +227,7 @@ def test_notices_of_sources_that_are_turned():
         turned.startswith("in 1 of 3 pairs, such as x, A and B seem to be turned by 180 degrees") and "EXIF" in turned
     )
     off, turned = misaligned_frames_notice(seen, None)
-    assert "1 of 3 frames that were looked at, by about 20 pixels" in off and "turn one source" in turned
+    assert "1 of 3 frames looked at, by about 20 pixels" in off and "turn one source" in turned
     assert misaligned_frames_notice([*seen, seen[0]], None) == [turned.replace("1 of 3", "2 of 4")]  # one reason
     assert "turn one camera" in misaligned_frames_notice(seen[:1], None, live=True)[0]
     assert not misaligned_frames_notice([*seen[:1], *[None] * 9], None)

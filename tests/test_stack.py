@@ -515,7 +515,7 @@ def test_a_pair_of_two_scenes_of_one_camera_is_told(tmp_path):
     (said,) = misaligned_pairs_notice([("x", Glance(None, unlike=True)), ("y", None)], None)
     assert said.startswith("1 of 2 pairs, such as x, seem to have nothing in common")
     (said,) = misaligned_frames_notice([Glance(None, unlike=True)] * 2, None)
-    assert said.startswith("2 of 2 pairs of frames that were looked at seem to have nothing in common")
+    assert said.startswith("2 of 2 pairs of frames looked at seem to have nothing in common")
 
 
 @pytest.mark.parametrize(

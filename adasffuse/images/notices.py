@@ -112,9 +112,9 @@ def _black_hot_notice(looks: Sequence[InfraredLook], frames: Path | None) -> lis
         return []
     where = "it"
     if frames is not None:
-        where = f"{len(dark)} of {counted(len(looks), 'frame')} that were looked at"
+        where = f"{len(dark)} of {counted(len(looks), 'frame')} looked at"
     elif len(dark) > 1:
-        where = f"it (and in {len(dark) - 1} more of {len(looks)} that were looked at)"
+        where = f"it (and in {len(dark) - 1} more of {len(looks)} looked at)"
     return [
         f"{frames or dark[0]}: people seem to be dark in {where}; if hot things are dark, as a camera set to black-hot "
         "shows them, add 'inverted' to --range_a; if it is given already, leave it out"

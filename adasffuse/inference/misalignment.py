@@ -99,20 +99,19 @@ def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None
     notices = []
     if len(shifts) > MISTAKEN * len(off) and len(shifts) >= len(turned):
         notices.append(
-            f"A and B seem not to lie on each other in {len(shifts)} of {counted(len(off), 'frame')} that were "
-            "looked at, by "
-            f"about {max(shifts):.0f} pixels; {cure}"
+            f"A and B seem not to lie on each other in {len(shifts)} of {counted(len(off), 'frame')} looked "
+            f"at, by about {max(shifts):.0f} pixels; {cure}"
         )
     if turned:
         notices.append(
             f"A and B seem to be turned by 180 degrees against each other in {len(turned)} of "
-            f"{counted(len(off), 'frame')} that "
-            f"were looked at; {_TURN_LIVE if live else _TURN}"
+            f"{counted(len(off), 'frame')} looked at; "
+            f"{_TURN_LIVE if live else _TURN}"
         )
     if apart:
-        notices.append(f"{len(apart)} of {counted(len(off), 'pair')} of frames that were looked at {_APART}; {cure}")
+        notices.append(f"{len(apart)} of {counted(len(off), 'pair')} of frames looked at {_APART}; {cure}")
     if len(unlike) > MISTAKEN * len(off):
-        notices.append(f"{len(unlike)} of {counted(len(off), 'pair')} of frames that were looked at {_UNLIKE}")
+        notices.append(f"{len(unlike)} of {counted(len(off), 'pair')} of frames looked at {_UNLIKE}")
     return notices
 
 
