@@ -26,6 +26,7 @@ except ModuleNotFoundError:  # Windows: files are not locked there
 NO_ADDRESS = "files are read and written on this computer, not at addresses; give a path"
 LOCK_FILE = "lock"  # in folders of trainings and comparisons, see `keeping_others_out`
 PARTIAL = ".part-"  # beginning of the names of unfinished files
+_FILE_ENDING = re.compile(r"\.(?!v\d)(?=\d*[a-z])[a-z\d]{2,5}", re.IGNORECASE)
 _PARTIAL_NAME = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{24}(\..{0,7})?")
 
 
@@ -191,6 +192,10 @@ def replacing_all() -> Iterator[Callable[[Path], Path]]:
         yield lambda path: stack.enter_context(replacing(path))
 
 
+class InputError(ValueError):
+    """A file that is given does not hold what is needed of it."""
+
+
 class OutputError(ValueError):
     """An output cannot be written where an option says."""
 
@@ -205,11 +210,11 @@ def check_outputs(
     Args:
         files: option to the output file that it names; None: it was not given.
         folders: option to the output folder that it names, which need not exist.
-        inputs: files that must not be overwritten.
+        inputs: files that must not be overwritten, and folders that are read, in which no output may lie.
     Raises:
         OutputError: the path is something else, nothing can be written there, the name is too long, or an output is an
-            input.
-        ValueError: two options name one file.
+            input or lies among the inputs.
+        ValueError: two options name one file, or a folder as `refuse_file_name`.
     """
     named: dict[str, str] = {}
     kept = set(map(os.path.realpath, inputs))
@@ -222,6 +227,8 @@ def check_outputs(
             raise OutputError(f"{option} {path}: is {kind}, and a file is written here; choose another name")
         if real in kept:
             raise OutputError(f"{option} {path}: would overwrite an input; choose another name")
+        if os.path.dirname(real) in kept and os.path.isdir(os.path.dirname(real)):
+            raise OutputError(f"{option} {path}: would lie among the inputs in {path.parent}; choose another folder")
         if real in named:
             raise ValueError(f"{named[real]} and {option} name one file, {path}; each needs its own")
         named[real] = option
@@ -233,7 +240,27 @@ def check_outputs(
         if real in named or (os.path.exists(real) and not os.path.isdir(real)):
             kind = f"the file of {named[real]}" if real in named else "no folder"
             raise OutputError(f"{option} {path}: is {kind}, and a folder is needed here; choose another name")
+        if real in kept:
+            raise OutputError(f"{option} {path}: holds inputs, and outputs would lie among them; choose another folder")
+        refuse_file_name(path, f"{option} ")
         _check_place(option, path, Path(real))
+
+
+def ends_like_a_file(folder: Path) -> bool:
+    """Whether what is to become a folder has a name that ends like a file's: .txt, .png, .mp3.
+
+    Versions, such as run.v2 and 1.0, are no such endings, and a folder that exists may be called anything.
+    """
+    return bool(_FILE_ENDING.fullmatch(folder.suffix)) and not folder.is_dir()
+
+
+def refuse_file_name(folder: Path, option: str = "") -> None:
+    """Raise ValueError where `ends_like_a_file`."""
+    if ends_like_a_file(folder):
+        raise ValueError(
+            f"{option}{folder}: a folder is written here, and {folder.suffix!r} is the ending of a file; leave it out, "
+            "or make that folder first"
+        )
 
 
 def _check_place(option: str, path: Path, folder: Path, name: str = "") -> None:

@@ -46,6 +46,12 @@ def first_of(names: Sequence[str], count: int = 3) -> str:
     return listed if len(names) <= count else f"{listed} and {len(names) - count} more"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: '1 pair', '2 pairs', '1 box', '0 boxes'."""
+    plural = f"{noun}es" if noun.endswith(("x", "s")) else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
 def not_written(what: object, error: OSError) -> str:
     """Message that something could not be written, with reason and advice.
 

@@ -109,12 +109,14 @@ def _without_folder(as_json: bool) -> int:
         os.getcwd()
     except OSError as error:
         reason = f"the current folder is not there or cannot be read ({error.strerror}); change to another one by cd"
-        return say_error(ValueError(reason), as_json)
+        return say_error(FileNotFoundError(reason), as_json)
     return 0
 
 
 def run_script(work: Callable[[Any], int | None], args: Any) -> int:
-    """`run_program` for a script: errors of what it is given, and of files, are one line on standard error, status 1.
+    """`run_program` for a script: errors of what it is given, and of files, are one line on standard error.
+
+    The exit status is then `status_of` the error.
 
     Args:
         work: takes `args`, does all the work, and returns an exit status, or None for 0.
@@ -167,8 +169,17 @@ class _Output:
             _discard_output(self._stream)
 
 
+def status_of(error: Exception) -> int:
+    """The exit status of a program that an error ends: 2 where its arguments make no sense, else 1.
+
+    For the former the package raises ValueError itself; errors of files, images, weights and so on have classes of
+    their own.
+    """
+    return 2 if type(error) is ValueError else 1
+
+
 def say_error(error: Exception, as_json: bool = False, advice: str = "") -> int:
-    """Say an error on standard error; the exit status, 1.
+    """Say an error on standard error; the exit status is `status_of` the error.
 
     Args:
         as_json: the error is also reported as a JSON object on standard output.
@@ -177,7 +188,7 @@ def say_error(error: Exception, as_json: bool = False, advice: str = "") -> int:
     say(f"error: {told(error)}{advice}", sys.stderr)
     if as_json:
         say(json.dumps({"ok": False, "error": told(error)}))
-    return 1
+    return status_of(error)
 
 
 def say_all_notices(texts: Iterable[object], stream: TextIO | None = None) -> None:

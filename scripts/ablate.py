@@ -167,7 +167,7 @@ def comparable(options: Options) -> Options:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--opt", type=Path, required=True, help="options file (JSON) of the reference, see options/")
     parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
     parser.add_argument(

@@ -136,7 +136,7 @@ class Maximum(nn.Module):
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--size", nargs="+", choices=SIZES, default=list(SIZES), help="sizes of the network (default: all)"
     )

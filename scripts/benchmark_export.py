@@ -26,7 +26,7 @@ COLUMNS = ("pixels", "torch_s", "onnx_s", "ratio", "difference")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--task", choices=TASKS, default="ivf", help="task of the network (default: %(default)s)")
     parser.add_argument(
         "--size", choices=RELEASED_SIZES, default="small", help="size of the released weights (default: %(default)s)"

@@ -26,7 +26,7 @@ _GRAIN = 64  # pixels per side of what the made images show
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--megapixels", type=at_least(1), nargs="+", default=[24], help="sizes of the images (default: 24)"
     )

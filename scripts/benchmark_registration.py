@@ -65,7 +65,7 @@ FUNCTIONAL_BLUR = 3  # pixels, standard deviation
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--root_path", type=Path, help="folder of data sets whose pairs are moved")
     parser.add_argument("--datasets", nargs="+", default=["IVF"], help="names of these data sets (default: IVF)")
     parser.add_argument(

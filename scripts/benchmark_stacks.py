@@ -50,7 +50,7 @@ Method = Callable[[list[Path], Path], ndarray]  # files of a stack and a scratch
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--mef", type=Path, help="folder of folders with exposures")
     parser.add_argument("--mff", type=Path, help="folder of folders with focus settings")
     parser.add_argument("--openfocus", help="the openfocus program to compare with, best in an environment of its own")

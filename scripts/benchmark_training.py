@@ -67,7 +67,7 @@ NEVER = 10**9  # steps: the benchmark ends the loader, not the options
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--size", nargs="+", choices=SIZES, default=["small", "base"], help="sizes of the network (default: small base)"
     )

@@ -38,7 +38,7 @@ SHARE = 0.2  # weight of a new frame when weights are smoothed over time
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--steadiness", action="store_true", help="measure how steady results are, in place of the speed"
     )

@@ -16,11 +16,12 @@ from adasffuse.cli.arguments import Parser
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
 from adasffuse.downstream.labels import coco_content, write_voc, write_yolo
 from adasffuse.files import check_outputs, write_text
+from adasffuse.messages import counted
 from adasffuse.process import run_script, say, say_all_notices
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("data", nargs=1, type=Path, metavar="DATA", help="labelled data set")
     parser.add_argument("--to", required=True, choices=("voc", "yolo", "coco"), help="format of the new labels")
     parser.add_argument("--out", required=True, type=Path, help="folder of the new labels; of coco the JSON file")
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     if args.to == "yolo":
         write_text(args.out / "classes.txt", "".join(f"{name}\n" for name in classes.names))
     boxes = sum(len(frame.boxes.boxes) for frame in frames.values())
-    say(f"{boxes} boxes of {len(frames)} frames -> {args.out}")
+    say(f"{counted(boxes, 'box')} of {counted(len(frames), 'frame')} -> {args.out}")
     say_all_notices([*found.notices, *found.judgement.mended])
 
 

@@ -24,7 +24,7 @@ SHOWN = {"ivf": "street", "mef": "cat", "mff": "portrait", "mif": "head5"}  # sa
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--save_dir", type=Path, default=Path("results"), help="folder of the results (default: %(default)s)"
     )

@@ -70,7 +70,7 @@ class Trial:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--opt", nargs="+", type=Path, required=True, metavar="FILE", help="options files, the recipes to compare"
     )

@@ -29,7 +29,7 @@ from pathlib import Path
 from torch import Tensor
 
 from adasffuse.cli.arguments import Parser
-from adasffuse.files import check_outputs
+from adasffuse.files import InputError, check_outputs
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import differences
 from adasffuse.models.options import KINDS_NEEDED
@@ -47,7 +47,7 @@ BANDS = {  # where `log_gain` holds what an option multiplies
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("weights", nargs="+", metavar="FILE[=SHARE]", help="shares are scaled to add up to 1")
     parser.add_argument(
         "--residual", type=not_negative, default=1.0, help="factor of the decoder's residual (default: %(default)s)"
@@ -192,10 +192,10 @@ def check_alike(networks: list[tuple[Path, AdaSFFuse, str]]) -> None:
     first, model, task = networks[0]
     for path, other, its_task in networks[1:]:
         if its_task != task:
-            raise ValueError(f"{path} was trained for task {its_task!r}, {first} for {task!r}")
+            raise InputError(f"{path} was trained for task {its_task!r}, {first} for {task!r}")
         if other.options != model.options:
             listed = differences(other.options, model.options)
-            raise ValueError(f"{path} holds a network of another shape than {first}: {listed}")
+            raise InputError(f"{path} holds a network of another shape than {first}: {listed}")
 
 
 def mean(states: list[tuple[dict[str, Tensor], float]]) -> dict[str, Tensor]:

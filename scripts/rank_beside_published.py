@@ -18,11 +18,12 @@ from ranking import ALL, PUBLISHED, Row, Set, compared, load_sources
 from scoring import RELEASED
 
 from adasffuse.cli.arguments import Parser
+from adasffuse.files import InputError
 from adasffuse.process import run_script, say
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("set", help="set of docs/comparison.md, such as IVF or MIF/CT-MRI")
     parser.add_argument("scores", type=Path, metavar="SCORES.json", help="what adasffuse score --json wrote")
     return parser.parse_args(argv)
@@ -53,18 +54,18 @@ def own_rows(path: Path, one: Set, convention: str) -> list[Row]:
     except ValueError:
         content = None
     if not isinstance(content, Mapping) or not {"convention", "methods", "images"} <= content.keys():
-        raise ValueError(f"{path}: holds no scores; adasffuse score --json writes them")
+        raise InputError(f"{path}: holds no scores; adasffuse score --json writes them")
     if content["convention"] != convention:
-        raise ValueError(f"{path}: convention {content['convention']}; the published scores are in {convention}")
+        raise InputError(f"{path}: convention {content['convention']}; the published scores are in {convention}")
     rows = []
     for name, method in content["methods"].items():
         if lacking := [metric for metric in ALL if metric not in method["mean"]]:
-            raise ValueError(f"{path}: {name} has no {', '.join(lacking)}; score it without --metrics")
+            raise InputError(f"{path}: {name} has no {', '.join(lacking)}; score it without --metrics")
         scored = {image["name"] for image in content["images"] if image["method"] == name}
         if scored != set(one.names):
             lists = {"missing": sorted(set(one.names) - scored), "not of this set": sorted(scored - set(one.names))}
             differences = "; ".join(f"{what}: {', '.join(names)}" for what, names in lists.items() if names)
-            raise ValueError(
+            raise InputError(
                 f"{path}: {name} was scored on other pairs than the {len(one.names)} of {one.name}; {differences}"
             )
         rows.append(Row(name, method["mean"], ours=True, missing=method["skipped"]))

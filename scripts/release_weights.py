@@ -51,7 +51,7 @@ PET_LIMIT = (
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="folder of a training run")
     source.add_argument("--of", metavar="NAME", help="released weights that --file was made from, e.g. general_small")

@@ -16,12 +16,13 @@ from adasffuse.downstream.labels import write_voc
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.boxes import Box
 from adasffuse.images.write import write_image
+from adasffuse.messages import counted
 from adasffuse.process import run_script, say
 from adasffuse.scenes.objects import CLASSES, objects_frame
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder of the data set")
     parser.add_argument(
         "--train", type=at_least(1), default=48, help="number of training frames (default: %(default)s)"
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     write_text(args.out / "classes_boxes.txt", "".join(f"{name}\n" for name in CLASSES[1:]))
     splits = {"train": stems[: args.train], "val": [], "test": stems[args.train :]}
     write_lists(args.out, splits, "segment", replace=True)
-    say(f"{len(stems)} frames in {args.out}")
+    say(f"{counted(len(stems), 'frame')} in {args.out}")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ RADIUS = (2.0, 6.0)  # pixels
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--photographs", type=Path, required=True, metavar="DIR", help="folder of sharp photographs")
     parser.add_argument(
         "--pattern", default="*", help="pattern of the photographs' names, such as 'urban_*' (default: %(default)s)"

@@ -36,7 +36,7 @@ Scores = dict[str, dict[str, dict[str, float]]]  # of every method, of every cas
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--weights",
         nargs="+",

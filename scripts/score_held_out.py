@@ -36,7 +36,7 @@ from adasffuse.training.options import Options, load_options
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--weights", nargs="+", required=True, metavar="FILE", help="weights files, or names of released weights"
     )

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from adasffuse.cli.arguments import Parser, add_size_option, at_least
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
+from adasffuse.images.image import ImageError
 from adasffuse.images.notices import pick_evenly
 from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.images.write import quantise
@@ -32,7 +33,7 @@ LEAST = 32  # pixels per side
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--infrared", type=Path, required=True, metavar="DIR", help="infrared images")
     parser.add_argument("--visible", type=Path, required=True, metavar="DIR", help="visible images of the same names")
     parser.add_argument(
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         rng = np.random.default_rng([args.seed, *scene.stem.encode()])
         images = [luminance(image.pixels) for image in read_scene(scene)]
         if min(images[0].shape) < LEAST:
-            raise ValueError(f"{scene.paths[0]}: {LEAST} pixels per side are needed, for halves that can be scored")
+            raise ImageError(f"{scene.paths[0]}: {LEAST} pixels per side are needed, for halves that can be scored")
         clean = [quantise(halved(image), "8") for image in images]
         noisy = [with_noise(image, level, args.grain, rng) for image, level in zip(clean, args.noise)]
         calm = [non_local_means(image, level) for image, level in zip(noisy, args.noise)]

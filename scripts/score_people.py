@@ -49,7 +49,7 @@ class Seen(NamedTuple):
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("data", nargs="+", metavar="DATA[=FILE]", help="data sets with boxed people")
     parser.add_argument(
         "--weights", nargs="+", required=True, metavar="FILE", help="weights files, or names of released weights"

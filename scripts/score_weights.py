@@ -26,7 +26,7 @@ from adasffuse.process import run_script, say
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--weights", metavar="FILE", help="weights file or name (default: the released ones)")
     add_size_option(parser)
     parser.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")

@@ -20,7 +20,7 @@ import numpy as np
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import add_device_option, at_least, listed
-from adasffuse.cli.task_script import METHOD, identity_of
+from adasffuse.cli.task_script import METHOD, identity_errors
 from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
 from adasffuse.files import name_of, write_text
@@ -221,7 +221,7 @@ def score_set(
         return table
 
     whole = score(methods, RANKED, (*REPORTED, "Retention") if annotations else REPORTED)
-    checks: dict[str, dict[str, float]] = {"identity_error": identity_of(fuser, spaced(pairs, IDENTITY_PAIRS))}
+    checks: dict[str, dict[str, float]] = {"identity_error": identity_errors(fuser, spaced(pairs, IDENTITY_PAIRS))}
     if fuser.task.id == "mef":
         with tempfile.TemporaryDirectory() as temporary:
             table = score(methods | color_mertens(pairs, Path(temporary)), ("MEF_SSIM",))

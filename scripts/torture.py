@@ -86,7 +86,7 @@ class Case:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     kinds = tuple(KINDS)
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="kinds of files to try (default: all)")
     parser.add_argument(

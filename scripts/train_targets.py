@@ -35,7 +35,7 @@ from adasffuse.process import run_script, say
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="labelled data sets, which are joined")
     parser.add_argument(
         "--task", choices=TASKS, default="segment", help="kind of the labels, boxes or masks (default: %(default)s)"

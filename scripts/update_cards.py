@@ -17,13 +17,13 @@ from pathlib import Path
 from scoring import RELEASED
 
 from adasffuse.cli.arguments import Parser
-from adasffuse.files import write_text
+from adasffuse.files import InputError, write_text
 from adasffuse.process import run_script, say
 from adasffuse.tasks import GENERAL, find_task
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("scores", nargs="+", type=Path, metavar="FILE", help="file that score_weights.py --json wrote")
     parser.add_argument("--replace", action="store_true", help="remove sets without new scores from the cards")
     return parser.parse_args(argv)
@@ -58,7 +58,7 @@ def read_scores(path: Path) -> dict:
     except ValueError:
         content = None
     if not isinstance(content, dict) or not {"weights", "precision", "convention", "sets"} <= content.keys():
-        raise ValueError(f"{path}: holds no scores of weights; score_weights.py --json writes them")
+        raise InputError(f"{path}: holds no scores of weights; score_weights.py --json writes them")
     return content
 
 
@@ -71,7 +71,7 @@ def cards_of(measured: Mapping, cards: Mapping[Path, dict], where: Path) -> list
     by_sha = {card["sha256"]: path for path, card in cards.items()}
     for name, sha in measured["weights"].items():
         if sha not in by_sha:
-            raise ValueError(
+            raise InputError(
                 f"{where}: scores of {name}, SHA-256 {sha[:12]}; no card in {RELEASED.name}/ is of that file"
             )
     return [by_sha[sha] for sha in measured["weights"].values()]
@@ -89,7 +89,7 @@ def updated(card: Mapping, measured: Mapping, where: Path) -> dict:
     kept = {name: scores for name, scores in card["scores"].items() if name not in sets}
     for key, value in found.items():
         if kept and card[key] != value:
-            raise ValueError(
+            raise InputError(
                 f"{where}: {key} is {value}, but {card[key]} on the card of {card['task']} {card['size']} for "
                 f"{', '.join(kept)}; score these sets too, or drop them with --replace"
             )

@@ -18,11 +18,12 @@ from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
 from adasffuse.downstream.classes import TASKS
 from adasffuse.downstream.frames import FrameSet, drawn_splits, read_lists, write_lists
 from adasffuse.images.image import ImageError
+from adasffuse.messages import counted
 from adasffuse.process import run_script, say, say_all_notices
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("data", nargs=1, type=Path, metavar="DATA", help="labelled data set")
     parser.add_argument(
         "--task", choices=TASKS, default="detect", help="kind of the labels, boxes or masks (default: %(default)s)"
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     found = frames_of(args, args.task, classes_of(args, args.task), lists=args.check)
     say_all_notices([*found.notices, *found.judgement.mended])
-    say(f"{args.data[0]}: {len(found.frames)} frames, no faults")
+    say(f"{args.data[0]}: {counted(len(found.frames), 'frame')}, no faults")
     if args.check:
         return
     if args.lists:

@@ -205,7 +205,7 @@ def test_other_options_need_another_folder(call, monkeypatch):
     monkeypatch.setattr(ablate, "start", Here)
     assert call("--rows", "reference", "--seeds", "0", "--steps", "1")[0] == 0
     status, _, err = call("--rows", "reference", "--seeds", "0", "--steps", "2")
-    assert status == 1 and "reference_seed0 holds a run of other options (train differs); choose another --out" in err
+    assert status == 2 and "reference_seed0 holds a run of other options (train differs); choose another --out" in err
 
 
 def test_held_out_pairs_count_once_whatever_their_files_are_called():
@@ -217,7 +217,7 @@ def test_held_out_pairs_count_once_whatever_their_files_are_called():
 
 def test_without_held_out_pairs_nothing_is_scored(call):
     status, _, err = call(parts=({**IVF, "data": {**IVF["data"], "validation": []}},))
-    assert status == 1 and "holds no pairs out (data.validation): nothing would be scored" in err
+    assert status == 2 and "holds no pairs out (data.validation): nothing would be scored" in err
 
 
 @pytest.mark.slow

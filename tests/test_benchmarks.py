@@ -133,7 +133,7 @@ def test_training_benchmark_of_one_and_two_processes(tmp_path, capsys):
 
 
 def test_impossible_options_are_named_before_anything_is_measured(capsys):
-    assert benchmark_training.main(["--size", "small", "--crop", "64", "8"]) == 1
+    assert benchmark_training.main(["--size", "small", "--crop", "64", "8"]) == 2
     assert "error: data.crop must lie in 16 .. 4096, got 8" in capsys.readouterr().err
 
 

@@ -319,10 +319,26 @@ def test_a_result_that_its_file_cannot_hold_is_seen_before_the_network_runs(run,
     assert not (tmp_path / "f.png").exists()
 
 
-def test_a_folder_of_results_is_not_called_like_an_image(run, pairs, tmp_path):
-    for name in ("fused.png", "fused.jpg"):
+def test_a_folder_of_results_is_not_called_like_a_file(run, pairs, tmp_path):
+    for name in ("fused.png", "fused.JPG", "fused.txt", "fused.mp3", "fused.nii.gz"):
         status, _, errors = run(pairs, "-o", tmp_path / name)
-        assert status == 2 and "results need a folder" in errors and not (tmp_path / name).exists()
+        assert status in (1, 2) and not (tmp_path / name).exists()
+        assert "a folder is written here, and " in errors or "volumes" in errors
+    (tmp_path / "there.txt").mkdir()
+    for name in ("there.txt", "run.v2", "fused_1.0", "29.11.2026"):
+        assert run(pairs, "-o", tmp_path / name)[0] == 0
+
+
+def test_a_run_of_which_everything_fails_leaves_no_folder(run, pairs, tmp_path):
+    for path in (pairs / "visible").iterdir():
+        path.write_bytes(b"no image")
+    for sources, out in (
+        (["data/IVF"], "new/out"),
+        (["data/IVF/infrared/1.png", "data/IVF/visible/1.png"], "new/1.png"),
+    ):
+        status, told, _ = run(*(tmp_path / source for source in sources), "-o", tmp_path / out, "--task", "ivf")
+        assert status == 1 and not (tmp_path / "new").exists()
+        assert "0 pairs fused, " in told and "->" not in told
 
 
 def test_resuming_skips_exactly_what_is_finished(run, pairs, tmp_path):

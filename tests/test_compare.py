@@ -161,17 +161,18 @@ def test_impossible_requests(folders, monkeypatch, capsys, arguments, said):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["a", "b", "one", "-o", "b"], "-o b holds images that are compared"),
-        (["a", "b", "one", "-o", "one"], "-o one holds images that are compared"),
+        (["a", "b", "one", "-o", "b"], "-o b: holds inputs"),
+        (["a", "b", "one", "-o", "one"], "-o one: holds inputs"),
         (["a/x.png", "b/x.png", "one/x.png", "-o", "a/x.png"], "-o a/x.png: would overwrite an input"),
-        (["a/x.png", "b/x.png", "--save_features", "a"], "--save_features a holds images that are compared"),
-        (["a", "b", "one", "-o", "figures.jpg"], "figures.jpg: results need a folder here"),
+        (["a/x.png", "b/x.png", "--save_features", "a"], "--save_features a: holds inputs"),
+        (["a", "b", "one", "-o", "a/f.png", "--names", "x"], "-o a/f.png: would lie among the inputs in a"),
+        (["a", "b", "one", "-o", "figures.jpg"], "-o figures.jpg: the figure of one scene is a file"),
     ],
 )
 def test_no_figure_takes_the_place_of_an_image(folders, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(folders)
     before = {path: path.read_bytes() for path in folders.rglob("*.png")}
-    assert compare.run(arguments) == (2 if "need a folder" in said else 1)
+    assert compare.run(arguments) == (2 if "figures.jpg" in said else 1)
     assert said in capsys.readouterr().err
     assert {path: path.read_bytes() for path in folders.rglob("*.png")} == before
 

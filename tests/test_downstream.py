@@ -486,6 +486,15 @@ def test_impossible_arguments_that_show_once_there_is_a_network(rendered, tmp_pa
     refused(rendered, tmp_path / "out", more, what, capsys)
 
 
+@pytest.mark.parametrize("place", [".", "infrared", "labels"])
+def test_nothing_is_written_among_the_labelled_frames(rendered, capsys, place):
+    pytest.importorskip("segmentation_models_pytorch")
+    before = sorted(rendered.rglob("*"))
+    assert command(rendered, rendered / place, "segment") == 1
+    assert "holds inputs, and outputs would lie among them" in capsys.readouterr().err
+    assert sorted(rendered.rglob("*")) == before
+
+
 def refused(data, out, more, what, capsys):
     """The command ends with an error that says so, and leaves no folder behind."""
     try:
@@ -538,7 +547,7 @@ def test_label_scripts(rendered, tmp_path, capsys):
     assert [len((tmp_path / f"{name}.txt").read_text().split()) for name in ("train", "val", "test")] == [6, 6, 12]
     assert annotate.main([str(tmp_path), "--lists", str(rendered), "--replace"]) == 0
     assert (tmp_path / "test.txt").read_text() == (rendered / "test.txt").read_text()
-    assert convert.main([str(tmp_path), "--to", "yolo", "--out", f"{tmp_path}/."]) == 1
+    assert convert.main([str(tmp_path), "--to", "yolo", "--out", f"{tmp_path}/."]) == 2
     assert "is DATA itself, whose files would be replaced" in capsys.readouterr().err
     assert convert.main([str(tmp_path), "--to", "yolo", "--out", str(tmp_path / "yolo")]) == 0
     other = tmp_path / "other"
@@ -572,7 +581,7 @@ def test_label_scripts(rendered, tmp_path, capsys):
 def test_coco_labels_go_where_they_are_read_from(rendered, tmp_path, capsys):
     convert = convert_labels.main
     classes = ["--classes", str(rendered / "classes_boxes.txt")]
-    assert convert([str(rendered), "--to", "coco", "--out", str(tmp_path / "coco"), *classes]) == 1
+    assert convert([str(rendered), "--to", "coco", "--out", str(tmp_path / "coco"), *classes]) == 2
     assert "--out" in (said := capsys.readouterr().err) and "ends in .json" in said and not any(tmp_path.iterdir())
     assert convert([str(rendered), "--to", "coco", "--out", str(tmp_path / "coco.json"), *classes]) == 0
 

@@ -181,7 +181,7 @@ class TestFrames:
         found.refuse_faults()
         assert [f.stem for f in found.of("train")] == ["a"] and [f.stem for f in found.of("test")] == ["b"]
         assert sorted(found.frames["a"].images) == ["fused", "infrared", "visible"]
-        assert found.frames["b"].boxes.boxes == () and "1 images have no file of boxes" in found.notices[0]
+        assert found.frames["b"].boxes.boxes == () and "1 image without a file of boxes" in found.notices[0]
 
     def test_the_authors_layout(self, tmp_path):
         root = tmp_path / "VOCdevkit/VOC2007"

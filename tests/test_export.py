@@ -189,7 +189,7 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     for words in ([], ["-o", str(tmp_path / "a.pth")]):
         with pytest.raises(SystemExit, match="2"):
             run(["--task", "ivf", *words])
-        assert "give --format onnx or pt2, or --output with such a suffix" in capsys.readouterr().err
+        assert "give --format onnx or pt2, or -o with such a suffix" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         run(["--format", "onnx", "--task", "ivf", "--sources", "1"])
     assert "expected a whole number, 2 or more" in capsys.readouterr().err

@@ -26,6 +26,7 @@ from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.results import SaveError
 from adasffuse.inference.turns import Turns
 from adasffuse.inference.work import find_work, work_of_files
+from adasffuse.messages import counted
 from adasffuse.tasks import TASKS
 
 
@@ -329,6 +330,11 @@ def test_a_folder_that_cannot_be_written(fuser, tmp_path):
         fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "file/out")
 
 
+def test_numbers_of_things():
+    assert [counted(number, "pair") for number in (0, 1, 2)] == ["0 pairs", "1 pair", "2 pairs"]
+    assert counted(2, "box") == "2 boxes" and counted(1, "more file") == "1 more file"
+
+
 def test_failures_of_one_kind_are_told_a_few_times_and_counted():
     wrong = [(f"n{k}", f"sizes differ: a/n{k}.png is {k}x9, b/n{k}.png is 2x2 pixels") for k in range(13)]
     other = ("cat", "a/cat.png: damaged")
@@ -340,5 +346,5 @@ def test_failures_of_one_kind_are_told_a_few_times_and_counted():
     assert few_of_each(notices)[3:] == ["and 2 more that differ in names and numbers only"]
     assert few_of_each([("trip", "trip: holds 3 scenes")]) == ["trip: holds 3 scenes"]
     lines = FolderReport("f", Path("out"), "cpu", failed=wrong).summary().splitlines()
-    assert lines[0] == "f: 0 pairs fused, 13 failed -> out" and len(lines) == 5
+    assert lines[0] == "f: 0 pairs fused, 13 failed" and len(lines) == 5
     assert lines[4].startswith("  failed: n3, n4, ")

@@ -361,9 +361,15 @@ def test_reports_have_files_of_their_own(data, capsys):
     assert "--workers: 0: expected a whole number, 1 or more" in capsys.readouterr().err
     image = data / "data" / "IVF" / "infrared" / "p0.png"
     before = image.read_bytes()
-    with pytest.raises(SystemExit, match="2"):
-        run(data, "--csv", image)
-    assert "p0.png is called like an image" in capsys.readouterr().err and image.read_bytes() == before
+    for option, name in (("--csv", image), ("--csv", data / "s.xlsx"), ("--latex", data / "s.md")):
+        assert run(data, "--baselines", "average", option, name) == 2
+        assert f"{option} {name}: this file is written as " in capsys.readouterr().err
+    assert image.read_bytes() == before and not (data / "s.md").exists()
+
+
+def test_plots_never_lie_among_the_images_that_are_scored(data, capsys):
+    assert run(data, "--fused", data / "mean", "--plots", data / "mean") == 1
+    assert f"--plots {data / 'mean'}: holds inputs" in capsys.readouterr().err
 
 
 def test_a_method_that_lacks_an_image_is_compared_on_those_that_all_have(data, capsys):
@@ -376,7 +382,7 @@ def test_a_method_that_lacks_an_image_is_compared_on_those_that_all_have(data, c
     assert "mean/q1.png belongs to no scene" in shown.err
     assert scored_names(data / "s.csv") == {"average": ["p0", "p1", "p2"], "mean": ["p0", "p2"]}  # no work is lost
     content = json.loads((data / "s.json").read_text())
-    assert content["compared"] == 2 and [one["name"] for one in content["unscored"]] == ["p1"]
+    assert content["compared"] == 2 and [one["name"] for one in content["failed"]] == ["p1"] and content["ok"]
     rows = {(row["method"], row["name"]): row for row in csv.DictReader((data / "s.csv").open())}
     mean_entropy = sum(float(rows["average", name]["EN"]) for name in ("p0", "p2")) / 2
     assert content["methods"]["average"]["mean"]["EN"] == pytest.approx(mean_entropy)
@@ -429,7 +435,7 @@ def test_names_that_are_no_text_are_scored_and_shown_escaped(data, capsys):
     shown = capsys.readouterr()
     assert "not scored: p\\xff\\x1b[31m of mean" in shown.out and "\x1b" not in shown.out + shown.err
     assert b"average,p\xff\x1b[31m," in (data / "s.csv").read_bytes()
-    assert json.loads((data / "s.json").read_text())["unscored"][0]["name"] == odd
+    assert json.loads((data / "s.json").read_text())["failed"][0]["name"] == odd
 
 
 def test_a_damaged_source_is_named_once_for_all_methods(data, capsys):

@@ -55,7 +55,7 @@ def test_all_recipes_are_trained_once_and_ranked_together(root, tmp_path, capsys
     given = ["--opt", tmp_path / "first.json", tmp_path / "second.json", "--root_path", root, "--device", "cpu"]
     given += ["--out", tmp_path / "out", "--pairs", "2", "--workers", "1", "--markdown", tmp_path / "table.md"]
     arguments = [str(argument) for argument in given]
-    assert cameras.main([*arguments, "--jobs", "0"]) == 1
+    assert cameras.main([*arguments, "--jobs", "0"]) == 2
     assert "nothing is trained yet" in capsys.readouterr().err
     assert cameras.main(arguments) == 0
     table = (tmp_path / "table.md").read_text(encoding="utf-8")
@@ -81,13 +81,13 @@ def test_weights_of_another_recipe_of_that_name_are_refused(root, tmp_path, caps
     values["train"]["lr"] = 0.5
     (tmp_path / "first.json").write_text(json.dumps(values))
     capsys.readouterr()
-    assert cameras.main([*arguments, "--jobs", "0"]) == 1
+    assert cameras.main([*arguments, "--jobs", "0"]) == 2
     assert "was started with other options: train.lr 0.001 instead of 0.5" in capsys.readouterr().err
 
 
 def test_a_recipe_named_like_a_simple_method_is_refused(root, tmp_path, capsys):
     shutil.copy(tmp_path / "first.json", tmp_path / "max.json")
-    assert cameras.main(["--opt", str(tmp_path / "max.json"), "--root_path", str(root), "--jobs", "0"]) == 1
+    assert cameras.main(["--opt", str(tmp_path / "max.json"), "--root_path", str(root), "--jobs", "0"]) == 2
     assert "max is the name of a simple method" in capsys.readouterr().err
 
 

@@ -387,7 +387,7 @@ def test_methods_are_compared_on_the_images_that_all_have():
     assert "not scored: q of y: y/q.png: damaged" in table.markdown() and "% not scored: q of y" in table.latex()
     content = json.loads(table.json())
     assert content["compared"] == 1 and content["methods"]["x"]["n"] == 2
-    assert content["unscored"] == [{"method": "y", "name": "q", "reason": "y/q.png: damaged"}]
+    assert content["failed"] == [{"method": "y", "name": "q", "reason": "y/q.png: damaged"}]
     assert table.csv().count("\n") == 4  # every score is kept
 
 

@@ -1,5 +1,6 @@
 """Where commands and scripts cannot write: one line that names the option, before any work, and nothing is left."""
 
+import json
 import os
 import shlex
 import socket
@@ -87,9 +88,35 @@ def test_a_target_that_cannot_be_written(inputs, monkeypatch, capsys, words, tar
     *words, last = shlex.split(words)
     words = [*words, target + last] if last.startswith(".") else [*words, last, target]
     status, err = called(words, capsys)
-    option = "--output" if words[0] == "export" else words[-2] if words[-2].startswith("-") else "out"
+    option = words[-2] if words[-2].startswith("-") else "out"
     assert status == 1 and err.startswith(f"error: {option} ") and err.count("\n") == 1
     assert "choose a" in err and sorted(inputs.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"fuse {PAIR} --dry_run --json -o",
+        f"fuse {PAIR} --size tiny --json -o",
+        "stack stack --task mef --size tiny --json -o",
+        "video a.mp4 b.mp4 --task ivf --json -o",
+        f"align {PAIR} --method translation --json -o",
+        "info a.mp4 --json",
+        "info --json",
+        f"check {PAIR} --json r.json",
+        f"score {PAIR} --baselines average --json r.json",
+    ],
+)
+def test_all_reports_for_programs_have_one_shape(inputs, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    for path in inputs.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    words = [*shlex.split(words), *(["out"] if words.endswith("-o") else [])]
+    status, out = main(words), capsys.readouterr().out
+    report = json.loads((tmp_path / "r.json").read_text() if words[-1] == "r.json" else out)
+    assert report["ok"] is (status == 0) and (report["failed"] == []) is report["ok"]
+    assert all({"name", "reason"} <= one.keys() for one in report["failed"])
+    assert all(isinstance(notice, str) for notice in report["notices"])
 
 
 def called(words: list[str], capsys) -> tuple[int, str]:
@@ -112,6 +139,41 @@ def test_an_empty_value_is_refused(inputs, monkeypatch, capsys, words):
     assert expected in capsys.readouterr().err
 
 
+def test_a_tilde_that_the_shell_left_alone_is_the_home_folder(inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").symlink_to(inputs)
+    assert called(["extract", "~/in/shots", "--out=~/out"], capsys)[0] == 0
+    words = ["score", "~/in/IVF/infrared", "~/in/IVF/visible", "ours=~/in/IVF/visible", "--metrics", "EN"]
+    assert called(words, capsys)[0] == 0
+    assert (tmp_path / "out/infrared/1.tif").is_file() and not (tmp_path / "~").exists()
+
+
+def test_files_of_a_shells_pattern_are_extracted(inputs, tmp_path, capsys):
+    shot = inputs / "shots/1.jpg"
+    other = tmp_path / "2.jpg"
+    other.write_bytes(shot.read_bytes())
+    assert called(["extract", str(shot), str(other), "-o", str(tmp_path / "out")], capsys)[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out/infrared").iterdir()) == ["1.tif", "2.tif"]
+    status, err = called(["extract", str(shot), str(tmp_path), "-o", str(tmp_path / "new")], capsys)
+    assert status == 1 and "is a folder; give files, or one folder" in err
+
+
+def test_radiometric_files_are_not_paired_by_times(inputs, tmp_path, capsys):
+    status, err = called(["fuse", str(inputs / "shots"), "--within", "1", "-o", str(tmp_path / "out")], capsys)
+    assert status == 2 and "each radiometric JPEG in" in err and "is a pair by itself" in err
+
+
+@pytest.mark.parametrize(
+    "words, near", [("video a b --output x.mp4", "--out"), ("fuse a b -o x --dryrun", "--dry_run")]
+)
+def test_an_unknown_option_is_answered_with_the_one_that_it_is_most_like(words, near, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        called(shlex.split(words), capsys)
+    assert f"; did you mean {near}?\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", FOLDERS[:3])
 def test_an_address_is_no_path(words, capsys):
     with pytest.raises(SystemExit, match="2"):
@@ -132,7 +194,7 @@ def test_what_is_extracted_never_lies_among_the_files_it_comes_from(inputs, tmp_
     shot.parent.mkdir()
     shot.write_bytes((inputs / "shots/1.jpg").read_bytes())
     status, err = called(["extract", str(shot.parent), "-o", str(tmp_path)], capsys)
-    assert status == 1 and "results would lie among the files in" in err
+    assert status == 1 and "visible: holds inputs, and outputs would lie among them" in err
     assert sorted(tmp_path.rglob("*")) == [shot.parent, shot]
 
 

@@ -74,12 +74,12 @@ def test_pairs_are_read_as_in_training(given, tmp_path, capsys):
 
 def test_what_holds_nothing_out_is_refused(given, capsys):
     arguments, folder = given
-    assert script.main([*arguments, "--datasets", "IVF_OTHER"]) == 1
+    assert script.main([*arguments, "--datasets", "IVF_OTHER"]) == 2
     assert "--datasets IVF_OTHER: the options have IVF" in capsys.readouterr().err
     for path in folder.glob("*/*"):
         if path.stem != "b1":
             path.unlink()
-    assert script.main(arguments) == 1
+    assert script.main(arguments) == 2
     assert "IVF: data.validation of the options fits none of its pairs" in capsys.readouterr().err
 
 

@@ -20,6 +20,7 @@ from tiny import network, texture, write_weights
 
 from adasffuse import inference
 from adasffuse.cli import stack as command
+from adasffuse.cli.stacks import stacks_of
 from adasffuse.data.synthesis import expose
 from adasffuse.images import levels
 from adasffuse.images.image import Image, ImageError, ImageNotice
@@ -514,7 +515,7 @@ def test_a_pair_of_two_scenes_of_one_camera_is_told(tmp_path):
     (said,) = misaligned_pairs_notice([("x", Glance(None, unlike=True)), ("y", None)], None)
     assert said.startswith("1 of 2 pairs, such as x, seem to have nothing in common")
     (said,) = misaligned_frames_notice([Glance(None, unlike=True)] * 2, None)
-    assert said.startswith("2 of 2 pairs of frames that were looked at seem to have nothing in common")
+    assert said.startswith("2 of 2 pairs of frames looked at seem to have nothing in common")
 
 
 @pytest.mark.parametrize(
@@ -675,15 +676,12 @@ def test_a_dry_run_knows_the_depth_of_results_and_what_is_finished(stacks, weigh
     assert "0 would be fused, 1 finished before" in capsys.readouterr().out
 
 
-def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsys):
-    for name in ("fused.jpg", "fused.JPEG", "fused.mp4", "fused.nii.gz"):
+def test_a_folder_of_results_is_not_called_like_a_file(stacks, tmp_path, capsys):
+    for name in ("fused.jpg", "fused.JPEG", "fused.txt", "fused.nii.gz"):
         assert run(stacks / "one", "-o", tmp_path / name) == 2
         error = capsys.readouterr().err
-        assert (
-            "results need a folder" in error
-            and "ends in .png, .tif, .tiff is written" in error
-            and not (tmp_path / name).exists()
-        )
+        assert "one stack is written to a file ending in .png, .tif, .tiff, several to a folder" in error
+        assert not (tmp_path / name).exists()
 
 
 def test_results_do_not_lie_among_the_images(stacks, weights, capsys):
@@ -822,7 +820,7 @@ def test_brackets_in_which_shots_were_lost_are_not_cut(tmp_path, biases, lost):
         images.append(tmp_path / f"{number}.jpg")
         pillow.new("L", (8, 8)).save(images[-1], exif=exif)
     failed = []
-    scenes = command._stacks_of("shots", images, 3, failed)
+    scenes = stacks_of("shots", images, 3, failed)
     if lost is None:
         assert [scene.stem for scene in scenes] == ["0", "3"] and failed == []
     else:
@@ -884,7 +882,7 @@ def test_a_pattern_that_nothing_fits_or_that_is_no_name(stacks, weights, tmp_pat
     error = capsys.readouterr().err
     assert f"{stacks / 'one'} holds no images called like '*.CR2'; a stack has" in error and "and 1 more are" in error
     assert run(stacks / "one" / "0.png", "-o", tmp_path / "out", "--pattern", "*.CR2", weights=weights) == 1
-    assert "none of 1 files is called like '*.CR2' (--pattern)" in capsys.readouterr().err
+    assert "none of 1 file is called like '*.CR2' (--pattern)" in capsys.readouterr().err
     assert run(stacks / "*" / "*.png", "-o", tmp_path / "out", weights=weights) == 2
     assert "give the folder that holds them, and --pattern '*.png'" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -1174,18 +1174,18 @@ def test_missing_images_stop_the_run_before_anything_is_written(tmp_path, capsys
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    "arguments, status, message",
     [
-        (["--opt", "nowhere.json"], "options file nowhere.json does not exist"),
-        (["--device", "gpu"], "unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
-        (["--device", "mps"], "device 'mps' is not available"),
-        (["--root_path", "/nowhere"], "no source folders for IVF"),
+        (["--opt", "nowhere.json"], 1, "options file nowhere.json does not exist"),
+        (["--device", "gpu"], 2, "unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
+        (["--device", "mps"], 2, "device 'mps' is not available"),
+        (["--root_path", "/nowhere"], 1, "no source folders for IVF"),
     ],
 )
-def test_wrong_arguments(root, tmp_path, capsys, arguments, message):
+def test_wrong_arguments(root, tmp_path, capsys, arguments, status, message):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(run_options(root).to_dict()))
-    assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path), *arguments]) == 1
+    assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path), *arguments]) == status
     assert message in capsys.readouterr().err
 
 
@@ -1196,7 +1196,7 @@ def test_unknown_arguments_and_options(root, tmp_path, capsys):
     values = run_options(root).to_dict()
     values["train"]["batchsize"] = 4
     (tmp_path / "run.json").write_text(json.dumps(values))
-    assert train_AdaSFFuse.main(["--opt", str(tmp_path / "run.json")]) == 1
+    assert train_AdaSFFuse.main(["--opt", str(tmp_path / "run.json")]) == 2
     assert "run.json: unknown option train.batchsize; did you mean 'batch_size'?" in capsys.readouterr().err
 
 

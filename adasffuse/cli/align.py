@@ -3,7 +3,6 @@
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,10 @@ from adasffuse.cli.arguments import (
     OR_ONE_FOLDER,
     ReportingParser,
     add_grid_option,
+    add_json_option,
+    add_out_option,
     add_source_options,
+    check_report_name,
     complete_sources,
     given_path,
     ranges_of,
@@ -33,20 +35,18 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.cli.shared import ended_by, failures
-from adasffuse.files import check_outputs, name_of, real_path, remove_abandoned, replacing_all
+from adasffuse.cli.shared import ended_by, failures, say_report
+from adasffuse.files import check_outputs, name_of, remove_abandoned, replacing_all
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each, notices_of, notices_of_files, swapped_notice
 from adasffuse.images.pairs import Scene, read_scene, scene_of_files
 from adasffuse.images.ranges import is_thermal, resolve_ranges
-from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.trees import scenes_in
 from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, alone_in_folder, former_results, save_result
-from adasffuse.inference.work import refuse_image_name
-from adasffuse.messages import printable, told
+from adasffuse.messages import counted, printable, told
 from adasffuse.process import say, say_all_notices, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, Calibration, calibrate, load_calibration, measure_of
 from adasffuse.registration.estimate import MEASURES
@@ -66,10 +66,10 @@ _EXAMPLES = """examples:
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = ReportingParser(
-        prog=prog,
+        prog,
+        usage="%(prog)s A B [-o DIR | --save FILE] [options]",
         description="Register pairs of images that do not lie on each other. Sizes and fields of view may differ.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "a", type=Path, metavar="A", help="file or folder of source A, e.g. infrared; with --save also a video"
@@ -92,19 +92,17 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     how.add_argument("--calibration", type=Path, metavar="FILE", help="apply this file and estimate nothing")
     add_grid_option(how)
     what = parser.add_argument_group("what to write")
-    what.add_argument(
-        "-o",
-        "--out",
-        type=given_path,
-        metavar="DIR",
-        help="folder that gets both sources on one grid, in folders of their own: DIR/A and DIR/B, or, if A and B are "
+    add_out_option(
+        what,
+        "DIR",
+        "folder that gets both sources on one grid, in folders of their own: DIR/A and DIR/B, or, if A and B are "
         "called alike, DIR/infrared and DIR/visible or what the task calls them",
     )
     what.add_argument(
         "--save", type=given_path, metavar="FILE", help="write a calibration, JSON: the median over all pairs"
     )
-    what.add_argument("--json", action="store_true", help="report as JSON on standard output")
-    reading = parser.add_argument_group("how to read the sources")
+    add_json_option(what)
+    reading = parser.add_argument_group("reading the sources")
     reading.add_argument(
         "--task", type=str.lower, choices=TASKS, help="what the sources are (default: what their names say)"
     )
@@ -268,10 +266,10 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     grid = args.grid or GRIDS[0]
     aligner = Aligner(method, grid, args.measure, known)
     if args.out is not None:
-        refuse_image_name(args.out)
-        _refuse_to_overwrite(job, args.out)
+        check_outputs(folders={"-o": args.out})
+        sources = [path.parent for scene in job.scenes for path in scene.paths]
         for name in job.names:
-            check_outputs(folders={"-o": args.out / name})
+            check_outputs(folders={"-o": args.out / name}, inputs=sources)
         remove_abandoned(
             file for scene in job.scenes for depth in DEPTHS for file in job.results(args.out, scene, depth)
         )
@@ -301,15 +299,16 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     notices = former_results(written) + ([_border_notice(empty, grid)] if empty else [])
     notices += _range_notices(job) if written else []
     if args.json:
-        values = {"method": method, "grid": grid, "aligned": rows} | _lost(failed, [*told_of, *notices])
-        say(json.dumps({"ok": not failed} | values | {"seconds": round(time.perf_counter() - began, 3)}))
+        seconds = round(time.perf_counter() - began, 3)
+        values = {"method": method, "grid": grid, "aligned": rows, "seconds": seconds}
+        say_report(values, failed, [*told_of, *notices])
         return int(bool(failed))
     for line in few_of_each(failed):
         say(printable(f"  failed: {line}"), sys.stderr)
     say_notices(told_of)
     say_all_notices(notices)
-    place = f" -> {printable(args.out)}" if args.out is not None else ""
-    say(f"{len(rows)} {'pair' if len(rows) == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
+    place = f" -> {printable(args.out)}" if written else ""
+    say(f"{counted(len(rows), 'pair')} aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))
 
 
@@ -342,11 +341,6 @@ def _align_pair(
     return row, files, lacking
 
 
-def _lost(failed: Sequence[tuple[str, str]], notices: Sequence[str]) -> dict[str, Any]:
-    """Failures and notices as JSON values."""
-    return {"failed": failures(failed), "notices": list(dict.fromkeys(notices))}
-
-
 def _range_notices(job: _Job) -> list[str]:
     """That a range was used up by what is written."""
     return [
@@ -377,9 +371,7 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
     if args.grid:
         raise ValueError(f"--grid {args.grid}: a calibration serves both grids; give --grid where it is applied")
 
-    for kind, suffixes in (("an image", IMAGE_SUFFIXES), ("a video", ONLY_VIDEO_SUFFIXES)):
-        if args.save.suffix.lower() in suffixes:
-            raise ValueError(f"--save {args.save}: the name of {kind}; give that of a calibration file, such as c.json")
+    check_report_name("--save", args.save, ".json")
     check_outputs({"--save": args.save}, inputs=[args.a, args.b])
     failed = list(job.failed)
     seen, unconfirmed = _Seen(job, args), []
@@ -398,17 +390,9 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
             "saved": str(args.save),
             "pairs": result.pairs,
             "spread": round(result.spread, 3),
+            "not_used": failures(failed),
         }
-        say(json.dumps({"ok": True} | found | _lost(failed, told_of)))
+        say_report(found, notices=told_of)
         return 0
     say(f"{printable(args.save)}: {calibration_text(result)}")
     return 0
-
-
-def _refuse_to_overwrite(job: _Job, out: Path) -> None:
-    """Raise ImageError where an aligned source would lie in a folder of the sources."""
-    places = {real_path(out / name) for name in job.names}
-    for scene in job.scenes:
-        for path in scene.paths:
-            if real_path(path).parent in places:
-                raise ImageError(f"aligned sources would lie among the sources in {path.parent}; choose another -o")

@@ -4,11 +4,13 @@ import argparse
 import errno
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PALETTES, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
@@ -29,10 +31,17 @@ OR_ONE_FOLDER = "or one folder with --pattern_a and --pattern_b"  # what `comple
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that refuses empty arguments: a shell variable that was never set would name the current folder."""
+    """A parser that refuses empty arguments, and knows ~ in quotes and behind '=', where shells leave it alone.
+
+    An empty argument is a shell variable that was never set, and would name the current folder.  Lines of descriptions
+    are printed as they are.
+    """
+
+    def __init__(self, prog: str | None = None, **options: Any) -> None:
+        super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        words = list(sys.argv[1:] if args is None else args)
+        words = list(map(_at_home, sys.argv[1:] if args is None else args))
         for before, word in zip(["", *words], words):
             name, equals, value = word.partition("=")
             if name.startswith("--") and equals and not value.strip():
@@ -40,6 +49,23 @@ class Parser(argparse.ArgumentParser):
             if not word.strip():
                 self.error(f"argument {before}: the value is empty" if before[:1] == "-" else "an argument is empty")
         return super().parse_known_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """End with wrong arguments; beside an unknown option stands the one that is most like it."""
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        options = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        near = get_close_matches(options[0], self._option_string_actions, n=1) if options else []
+        message += f"; did you mean {near[0]}?" if near else ""
+        self._report(message)
+        super().error(message)
+
+    def _report(self, message: str) -> None:
+        """What is said of wrong arguments elsewhere than on standard error."""
+
+
+def _at_home(word: str) -> str:
+    """A word with the home folder in place of ~, which may stand behind --option= or NAME=."""
+    return re.sub(r"^([^/=]*=)?~(?=/|$)", lambda found: (found[1] or "") + os.path.expanduser("~"), word)
 
 
 class SourcesParser(Parser):
@@ -61,10 +87,30 @@ class ReportingParser(SourcesParser):
         self._words = sys.argv[1:] if args is None else args
         return super().parse_args(args, namespace)
 
-    def error(self, message: str) -> NoReturn:
+    def _report(self, message: str) -> None:
         if wants_json(self._words):
             say(json.dumps({"ok": False, "error": message}))
-        super().error(message)
+
+
+def add_out_option(
+    target: argparse.ArgumentParser | argparse._ArgumentGroup, metavar: str, content: str, required: bool = False
+) -> None:
+    """Add where results go: `args.out`."""
+    target.add_argument("-o", "--out", type=given_path, required=required, metavar=metavar, help=content)
+
+
+def add_json_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the report for programs, see `adasffuse.cli.shared.say_report`: `args.json`."""
+    target.add_argument("--json", action="store_true", help="report as JSON on standard output, and nothing else")
+
+
+def add_dry_run_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add that nothing is written: `args.dry_run`."""
+    target.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="read all files and say what would be done and what would fail; write nothing",
+    )
 
 
 def add_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, side: str) -> None:
@@ -73,21 +119,23 @@ def add_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, 
         f"--range_{side}",
         nargs="+",
         metavar=("LOW", "HIGH"),
-        help=f"values of source {side.upper()} that become black and white, in files deeper than 8 bits: two numbers; "
-        "'folder', the lowest and highest of the folder; or two percentages, such as 1%% 99%%. 'inverted', alone or "
-        "behind them, makes high values dark (black-hot cameras), also in 8-bit files",
+        help="values of source A that become black and white, in files deeper than 8 bits: two numbers; 'folder', the "
+        "lowest and highest of the folder; or two percentages, such as 1%% 99%%. 'inverted', alone or behind them, "
+        "makes high values dark (black-hot cameras), also in 8-bit files"
+        if side == "a"
+        else "the same for source B",
     )
 
 
 def add_pairing_options(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add which files of two sources belong together: `args.pattern_a`, `args.pattern_b` and `args.within`."""
-    for side, example in (("a", "IR_*"), ("b", "VIS_*")):
-        target.add_argument(
-            f"--pattern_{side}",
-            metavar="NAME",
-            help=f"names of the files of source {side.upper()}, such as '{example}'; * is what both sources share. "
-            "With patterns both sources may lie in one folder (default: '*', equal names)",
-        )
+    target.add_argument(
+        "--pattern_a",
+        metavar="NAME",
+        help="names of the files of source A, such as 'IR_*'; * is what both sources share. With patterns both "
+        "sources may lie in one folder (default: '*', equal names)",
+    )
+    target.add_argument("--pattern_b", metavar="NAME", help="the same for source B, such as 'VIS_*'")
     target.add_argument(
         "--within",
         type=positive,
@@ -253,6 +301,7 @@ def add_fusing_options(
         "--weights",
         *aliases,
         dest="weights",
+        metavar="NAME",
         help="weights file, folder of a training run, name of released weights such as general_small, or "
         "repository of the Hugging Face Hub (default: those that serve the task best)",
     )
@@ -263,13 +312,15 @@ def add_fusing_options(
         "--tile",
         type=int,
         default=DEFAULT_TILE,
-        help="images of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16, or 0: "
+        metavar="PIXELS",
+        help="images of more than PIXELS x PIXELS are fused in tiles of that area; a multiple of 16, or 0: "
         "never (default: %(default)s)",
     )
     network.add_argument(
         "--tile_overlap",
         type=int,
         default=DEFAULT_OVERLAP,
+        metavar="PIXELS",
         help="pixels that neighbouring tiles share, a multiple of 16 (default: %(default)s)",
     )
     if strength:
@@ -277,16 +328,18 @@ def add_fusing_options(
             "--strength",
             type=float,
             default=1.0,
+            metavar="SHARE",
             help="how much of the infrared image is brought in, from 0 (the visible image) to 1; infrared + visible "
-            "only (default: %(default)s)",
+            "only (default: 1)",
         )
         add_no_people_option(network)
         network.add_argument(
             "--denoise",
             type=float,
             default=0.0,
+            metavar="SHARE",
             help="how much of the cameras' noise is taken away first, from 0 (nothing) to 1; infrared + visible only "
-            "(default: %(default)s)",
+            "(default: 0)",
         )
     add_keep_brightness_option(network)
     results = results or parser.add_argument_group("results")
@@ -475,6 +528,17 @@ def named_values(words: Sequence[str], option: str, form: str, taken: Collection
 def listed(words: Sequence[str]) -> list[str]:
     """The names in words such as 'VIFF,Qabf' or 'VIFF,' 'Qabf'."""
     return [name.strip() for word in words for name in word.split(",") if name.strip()]
+
+
+def check_report_name(option: str, path: Path | None, *suffixes: str) -> None:
+    """Raise ValueError where a text file is called like one of another kind, such as a table s.xlsx or c.png.
+
+    Args:
+        path: None: it was not asked for; any name without a suffix is fine, and .txt.
+        suffixes: what else its name may end with.
+    """
+    if path is not None and path.suffix.lower() not in ("", ".txt", *suffixes):
+        raise ValueError(f"{option} {path}: this file is written as {suffixes[0]}; end its name with {suffixes[0]}")
 
 
 def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:

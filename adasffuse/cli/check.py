@@ -21,8 +21,15 @@ from pathlib import Path
 
 from numpy import ndarray
 
-from adasffuse.cli.arguments import SourcesParser, add_pairing_options, given_path, words_of_source
-from adasffuse.cli.shared import ended_by
+from adasffuse.cli.arguments import (
+    SourcesParser,
+    add_pairing_options,
+    check_report_name,
+    given_path,
+    split_patterns,
+    words_of_source,
+)
+from adasffuse.cli.shared import ended_by, report_of
 from adasffuse.data.survey import (
     Facts,
     SourceSurvey,
@@ -44,7 +51,7 @@ from adasffuse.images.patterns import patterns_in
 from adasffuse.images.read import uses_little
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
-from adasffuse.messages import printable
+from adasffuse.messages import counted, printable
 from adasffuse.process import say
 from adasffuse.tasks import guess_task
 
@@ -53,7 +60,7 @@ _SHEET = 12  # scenes on a contact sheet
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SourcesParser(prog=prog, description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="one folder, or one per source")
     add_pairing_options(parser)
     parser.add_argument(
@@ -66,9 +73,15 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Print the report; the exit status: 0, or 1 where there are problems."""
     args = make_parser(prog).parse_args(argv)
+    if len(args.folders) == 2:
+        args.a, args.b = args.folders
+        split_patterns(args, "a", "b")
+        args.folders = [args.a, args.b]
     try:
         surveys = _surveys(args)
+        check_report_name("--json", args.json, ".json")
         check_outputs({"--sheet": args.sheet, "--json": args.json}, inputs=_images(surveys))
+        check_outputs({"--sheet": args.sheet}, inputs=[source.folder for one in surveys for source in one.sources])
         if args.sheet:
             check_suffix(args.sheet, "8")
         duplicates = _across_splits(surveys)
@@ -81,7 +94,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             if args.sheet:
                 write_image(new(args.sheet), _sheet(surveys))
             if args.json:
-                write_text(new(args.json), json.dumps([_plain(survey) for survey in surveys], indent=1) + "\n")
+                write_text(new(args.json), json.dumps(_report(surveys, duplicates or []), indent=1) + "\n")
     except (ValueError, OSError) as error:
         return ended_by(error)
     if args.sheet:
@@ -157,7 +170,8 @@ def report(survey: Survey) -> list[str]:
     if alike:
         first, second, value = max(alike, key=lambda found: found[2])
         lines.append(
-            f"  near-duplicates: {len(alike)} pairs of images in {survey.sources[0].folder.name} look alike, most of "
+            f"  near-duplicates: {counted(len(alike), 'pair')} of images alike in {survey.sources[0].folder.name}, "
+            "most of "
             f"all {first.path.name} and {second.path.name} ({value:.3f})"
         )
     for word, texts in (("problem", survey.problems), ("notice", survey.notices + _notices_of_files(survey))):
@@ -212,7 +226,7 @@ def _notices_of_files(survey: Survey) -> list[str]:
         for facts in source.facts:
             for notice in facts.notices:
                 found.setdefault(notice, []).append(facts.path)
-    return [f"{paths[0].name}: {notice} ({len(paths)} files)" for notice, paths in found.items()]
+    return [f"{paths[0].name}: {notice} ({counted(len(paths), 'file')})" for notice, paths in found.items()]
 
 
 def _across_splits(surveys: Sequence[Survey]) -> list[str] | None:
@@ -265,14 +279,20 @@ def _environment() -> str:
     return f"{', '.join(versions)}; Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores"
 
 
+def _report(surveys: Sequence[Survey], duplicates: Sequence[str]) -> dict:
+    """All that was found as JSON values."""
+    failed = [(survey.name, problem) for survey in surveys for problem in survey.problems]
+    failed += [("train and test", line) for line in duplicates]
+    notices = [f"{survey.name}: {notice}" for survey in surveys for notice in survey.notices]
+    return report_of({"data_sets": [_plain(survey) for survey in surveys]}, failed, notices)
+
+
 def _plain(survey: Survey) -> dict:
     """A survey as JSON values."""
     return {
         "name": survey.name,
         "task": survey.task.id if survey.task else None,
         "pairs": len(survey.pairs),
-        "problems": survey.problems,
-        "notices": survey.notices,
         "sources": [
             {
                 "folder": str(source.folder),

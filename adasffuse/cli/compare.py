@@ -16,6 +16,7 @@ from pathlib import Path
 
 from adasffuse.cli.arguments import (
     SourcesParser,
+    add_out_option,
     add_results_range_option,
     add_size_option,
     add_source_options,
@@ -30,7 +31,7 @@ from adasffuse.cli.arguments import (
 )
 from adasffuse.cli.score import methods
 from adasffuse.cli.shared import ended_by
-from adasffuse.files import check_outputs, real_path, replacing_all, write_text
+from adasffuse.files import check_outputs, ends_like_a_file, real_path, replacing_all, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
@@ -42,7 +43,6 @@ from adasffuse.images.read import read_image
 from adasffuse.images.trees import scenes_in
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.results import alone_in_folder
-from adasffuse.inference.work import refuse_image_name
 from adasffuse.messages import printable, told
 from adasffuse.metrics.matching import match_results
 from adasffuse.process import say, say_notices
@@ -53,7 +53,11 @@ _HIGHEST = 4320  # pixels of an image in a figure
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SourcesParser(
+        prog,
+        usage="%(prog)s A B [NAME=]FUSED ... -o OUT [options]",
+        description=__doc__,
+    )
     parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
     parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
     parser.add_argument(
@@ -62,11 +66,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="[NAME=]FUSED",
         help='results of a method: a file, a folder, or "FOLDER/*_fused.png"',
     )
-    parser.add_argument(
-        "-o", "--out", type=given_path, metavar="OUT", help="figure, a .png file, of one scene; of several a folder"
-    )
-    add_source_options(parser)
-    add_results_range_option(parser)
+    add_out_option(parser, "OUT", "figure, a .png file, of one scene; of several a folder")
+    reading = parser.add_argument_group("reading the images")
+    add_source_options(parser, reading)
+    add_results_range_option(reading)
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--names", nargs="+", metavar="STEM", help="scenes to show (default: --count of them)")
     shown.add_argument(
@@ -179,18 +182,19 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
 
 
 def _check_places(args: argparse.Namespace, scenes: list[Scene]) -> None:
-    """Raise ImageError where figures or features would lie among the images that are compared, or replace one."""
-    images = {real_path(path) for scene in scenes for path in scene.paths}
+    """Raise OutputError where figures or features would lie in folders that are compared, or replace an image."""
+    images = {path for scene in scenes for path in scene.paths}
+    compared = {path.parent for path in images}
     one_file = _is_one_file(args.out)
     if one_file and len(scenes) > 1:
         raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} scenes; give a folder, or --names")
+    if args.out is not None and not one_file and ends_like_a_file(args.out):
+        raise ValueError(f"-o {args.out}: the figure of one scene is a file ending in .png, those of several a folder")
     folders = {"-o": None if one_file else args.out, "--save_features": args.save_features}
-    for option, folder in folders.items():
-        if folder is not None:
-            refuse_image_name(folder)
-            if any(path.parent == real_path(folder) for path in images):
-                raise ImageError(f"{option} {folder} holds images that are compared; choose another folder")
     check_outputs({"-o": args.out if one_file else None}, folders, images)
+    check_outputs(folders=folders, inputs=compared)
+    if one_file and not args.source_a.is_file():  # beside single files a figure is at home
+        check_outputs({"-o": args.out}, inputs=compared)
 
 
 def _is_one_file(out: Path | None) -> bool:

@@ -23,7 +23,7 @@ from adasffuse.data.datasets.download import download
 from adasffuse.files import check_outputs, real_path
 from adasffuse.images.image import ImageError
 from adasffuse.inference.results import alone_in_folder
-from adasffuse.messages import printable
+from adasffuse.messages import counted, printable
 from adasffuse.process import say, say_all_notices
 from adasffuse.tasks import TASKS
 
@@ -31,7 +31,7 @@ _SHOWN = 20  # problems that are listed
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the data set, see --list")
     parser.add_argument("--list", action="store_true", help="describe all sets, or the one named, and exit")
     parser.add_argument("--source", type=Path, metavar="DIR", help="folder to which its archive was unpacked")
@@ -77,7 +77,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     except (ValueError, OSError) as error:
         return ended_by(error)
     for part, folder in zip(result.counts, result.folders):
-        say(f"{data_set.name}: {result.counts[part]} pairs -> {printable(folder)}")
+        say(f"{data_set.name}: {counted(result.counts[part], 'pair')} -> {printable(folder)}")
     say_all_notices(result.notices)
     for problem in result.problems[:_SHOWN]:
         say(f"problem: {printable(problem)}", sys.stderr)

@@ -24,7 +24,7 @@ _MOST = 1000.0  # megapixels
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address that the page listens at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7860, help="port of the page, 0: a free one (default: %(default)s)")
     parser.add_argument(

@@ -17,6 +17,7 @@ from adasffuse import downstream, inference
 from adasffuse.cli.arguments import (
     SourcesParser,
     add_device_option,
+    add_out_option,
     add_precision_option,
     add_range_option,
     at_least,
@@ -32,7 +33,7 @@ from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.packages import LITE0, needed
 from adasffuse.files import LOCK_FILE, check_outputs, keeping_others_out
 from adasffuse.images.image import ImageError
-from adasffuse.messages import first_of, printable, told
+from adasffuse.messages import counted, first_of, printable, told
 from adasffuse.process import Terminated, prepare_process, say, say_all_notices
 
 DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
@@ -55,11 +56,14 @@ _LEARNING_RATE = {"detect": 5e-4, "segment": 1e-3}
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
     parser = SourcesParser(
-        prog, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog,
+        usage="%(prog)s DATA --task detect|segment --out OUT [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
     )
     parser.add_argument("data", nargs="+", type=given_path, metavar="DATA", help="labelled data sets, which are joined")
     parser.add_argument("--task", required=True, choices=TASKS, help="kind of the labels, boxes or masks")
-    parser.add_argument("--out", "-o", required=True, type=given_path, help="folder of the runs, tables and figures")
+    add_out_option(parser, "OUT", "folder of the runs, tables and figures", required=True)
     parser.add_argument(
         "--modalities",
         nargs="+",
@@ -173,11 +177,13 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     needed("matplotlib", "the report")  # asked for before hours of training
     if args.task == "detect":
         needed("faster_coco_eval", "scoring detectors")
-    check_outputs(folders={"--out": args.out})
+    check_outputs(folders={"--out": args.out}, inputs=args.data)
     downstream.refuse_other_task(args.out, args.task)
     ranges = ranges_of(args)
     experiment, modalities = _experiment(args, ranks)  # impossible arguments leave no folder behind
     frames = [*experiment.train, *experiment.scored]
+    read = [path for frame in frames for path in (*frame.images.values(), frame.mask) if path is not None]
+    check_outputs(folders={"--out": args.out}, inputs={path.parent for path in read})
     windows = downstream.windows_of(ranges, frames)
     if ranks.main:
         say_all_notices(downstream.source_notices(modalities, frames, windows), sys.stderr)
@@ -298,7 +304,7 @@ def _train_and_test(found: FrameSet, args: argparse.Namespace, classes: ClassLis
     train, test = found.of("train"), found.of("test") or found.of("val")
     if len(train) < 2 or not test:
         raise ImageError(
-            f"{args.data[0]}: the lists name {len(train)} frames for training and {len(test)} for testing; "
+            f"{args.data[0]}: the lists name {counted(len(train), 'frame')} for training and {len(test)} for testing; "
             "scripts/voc_annotation.py draws train.txt, val.txt and test.txt"
         )
     for use, frames in (("training", train), ("test", test)):
@@ -333,7 +339,7 @@ def _images(
 
 def _mended(found: FrameSet) -> list[str]:
     mended = found.judgement.mended
-    return [f"{len(mended)} boxes were mended, {mended[0]} for one"] if mended else []
+    return [f"mended: {counted(len(mended), 'box')}, {mended[0]} for one"] if mended else []
 
 
 def _network_size(text: str) -> tuple[int, int]:

@@ -9,7 +9,6 @@ minutes; what is being done is told on standard error.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -18,13 +17,14 @@ from pathlib import Path
 from adasffuse.choices import EXPORT_FORMATS
 from adasffuse.cli.arguments import (
     ReportingParser,
+    add_json_option,
     add_keep_brightness_option,
     add_no_people_option,
+    add_out_option,
     add_size_option,
     at_least,
-    given_path,
 )
-from adasffuse.cli.shared import ended_by
+from adasffuse.cli.shared import ended_by, say_report
 from adasffuse.files import check_outputs, remove_abandoned
 from adasffuse.messages import not_written, printable
 from adasffuse.process import say
@@ -33,7 +33,7 @@ from adasffuse.tasks import TASKS
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = ReportingParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ReportingParser(prog=prog, description=__doc__)
     network = parser.add_argument_group("network")
     network.add_argument(
         "--task",
@@ -50,18 +50,14 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--sources", type=at_least(2), default=2, metavar="N", help="number of sources (default: %(default)s)"
     )
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "--format", choices=EXPORT_FORMATS, help="format of the file (default: what --output ends with)"
-    )
+    output.add_argument("--format", choices=EXPORT_FORMATS, help="format of the file (default: what --out ends with)")
     output.add_argument(
         "--colour",
         action="store_true",
         help="take RGB of the sources that give the colour, and give RGB (default: luminance)",
     )
-    output.add_argument(
-        "-o", "--output", type=given_path, metavar="FILE", help="file to write (default: TASK_SIZE.FORMAT)"
-    )
-    output.add_argument("--json", action="store_true", help="report as JSON on standard output, and nothing else")
+    add_out_option(output, "FILE", "file to write (default: TASK_SIZE.FORMAT)")
+    add_json_option(output)
     return parser
 
 
@@ -73,18 +69,18 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         parser.error(f"--no_people is for infrared + visible, --task ivf, this is {args.task}")
     if args.keep_brightness and not TASKS[args.task].equally_bright:
         parser.error(f"--keep_brightness is for multi-focus, --task mff, this is {args.task}")
-    form = args.format or (args.output.suffix[1:] if args.output else "")
+    form = args.format or (args.out.suffix[1:] if args.out else "")
     if form not in EXPORT_FORMATS:
-        parser.error(f"give --format {' or '.join(EXPORT_FORMATS)}, or --output with such a suffix")
-    if args.output is not None and args.output.suffix != f".{form}":
-        parser.error(f"--output must end with .{form}, got {printable(args.output)}")
+        parser.error(f"give --format {' or '.join(EXPORT_FORMATS)}, or -o with such a suffix")
+    if args.out is not None and args.out.suffix != f".{form}":
+        parser.error(f"-o must end with .{form}, got {printable(args.out)}")
     # Imported here: arguments are read without PyTorch.
     from adasffuse.export.write import WRITERS, Export, ExportError
     from adasffuse.models.hub import load_network
     from adasffuse.models.options import size_of
     from adasffuse.models.weights import RUN_WEIGHTS, file_sha256
 
-    path = args.output or Path(f"{args.task}.{form}")
+    path = args.out or Path(f"{args.task}.{form}")
     started = time.monotonic()
 
     def tell(step: str) -> None:
@@ -96,9 +92,9 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         if args.no_people:
             model.targets = None
         name = weights.absolute().parent.name if weights.name == RUN_WEIGHTS else weights.stem
-        if args.output is None:
+        if args.out is None:
             path = Path(f"{args.task}_{size_of(model.options) or name}.{form}")
-        check_outputs({"--output": path}, inputs=[weights])
+        check_outputs({"-o": path}, inputs=[weights])
         remove_abandoned([path])
         task, sha256 = TASKS[args.task], file_sha256(weights)
         export = Export(model, task, args.sources, args.colour, name, sha256, args.keep_brightness)
@@ -111,7 +107,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         return ended_by(error, args.json)
     if args.json:
         described = export.describe()
-        say(json.dumps({"ok": True, "file": str(path), "differences": differences, "description": described}))
+        say_report({"file": str(path), "differences": differences, "description": described})
         return 0
     for size, difference in differences.items():
         say(f"{size}: largest difference from PyTorch {difference:.1e}")

@@ -8,20 +8,20 @@ The photograph shows more of the scene than the thermal image and has another si
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import tifffile
 
-from adasffuse.cli.arguments import Parser, given_path
+from adasffuse.cli.arguments import SourcesParser, add_out_option
 from adasffuse.cli.shared import ended_by
-from adasffuse.files import check_outputs, real_path, remove_abandoned, replacing_all
+from adasffuse.files import check_outputs, remove_abandoned, replacing_all
 from adasffuse.images.flir import read_shot
 from adasffuse.images.folders import images_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.write import write_image
 from adasffuse.inference.results import alone_in_folder
-from adasffuse.inference.work import refuse_image_name
 from adasffuse.messages import printable
 from adasffuse.process import say
 
@@ -29,11 +29,11 @@ _SUFFIXES = (".jpg", ".jpeg")
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, metavar="FILES", help="a radiometric JPEG file, or a folder of such files")
+    parser = SourcesParser(prog=prog, description=__doc__)
     parser.add_argument(
-        "-o", "--out", type=given_path, required=True, metavar="DIR", help="folder that gets infrared/ and visible/"
+        "sources", nargs="+", type=Path, metavar="FILES", help="radiometric JPEG files, or a folder of such files"
     )
+    add_out_option(parser, "DIR", "folder that gets infrared/ and visible/", required=True)
     return parser
 
 
@@ -42,12 +42,10 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
     failed, written, photographs = [], 0, 0
     try:
-        refuse_image_name(args.out)
-        files, folders = _files(args.source), [args.out / name for name in ("infrared", "visible")]
-        if real_path(files[0]).parent in [real_path(folder) for folder in folders]:
-            raise ImageError(f"-o {args.out}: results would lie among the files in {files[0].parent}; choose another")
+        files, folders = _files(args.sources), [args.out / name for name in ("infrared", "visible")]
+        check_outputs(folders={"-o": args.out})
         for folder in folders:
-            check_outputs(folders={"-o": folder})
+            check_outputs(folders={"-o": folder}, inputs={path.parent for path in files})
         places = {path: (folders[0] / f"{path.stem}.tif", folders[1] / f"{path.stem}.png") for path in files}
         remove_abandoned(place for pair in places.values() for place in pair)
         with alone_in_folder(args.out):
@@ -68,7 +66,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     for line in few_of_each(("", reason) for reason in failed):
         say(f"  failed: {printable(line)}", sys.stderr)
     counts = f"files with temperatures: {written}, with a photograph: {photographs}, failed: {len(failed)}"
-    say(f"{counts} -> {printable(args.out)}")
+    say(f"{counts} -> {printable(args.out)}" if written else counts)
     return int(bool(failed))
 
 
@@ -76,14 +74,16 @@ def _write_celsius(celsius, path: Path) -> None:
     tifffile.imwrite(path, celsius, photometric="minisblack", compression="zlib", metadata=None)
 
 
-def _files(source: Path) -> list[Path]:
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise ImageError(f"{source}: no such file or folder")
-    files = [path for path in images_of(source) if path.suffix.lower() in _SUFFIXES]
+def _files(sources: Sequence[Path]) -> list[Path]:
+    for path in sources:
+        if not path.exists():
+            raise ImageError(f"{path}: no such file or folder")
+        if path.is_dir() and len(sources) > 1:
+            raise ImageError(f"{path} is a folder; give files, or one folder")
+    folder = sources[0] if sources[0].is_dir() else None
+    files = [path for path in images_of(folder) if path.suffix.lower() in _SUFFIXES] if folder else list(sources)
     if not files:
-        raise ImageError(f"{source} holds no JPEG files")
+        raise ImageError(f"{folder} holds no JPEG files")
     stems = {}
     for path in files:
         if path.stem in stems:

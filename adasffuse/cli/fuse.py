@@ -3,42 +3,35 @@
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
 import argparse
-import json
-import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from adasffuse import inference
 from adasffuse.choices import AXES, RESAMPLED
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_align_options,
+    add_dry_run_option,
     add_fusing_options,
+    add_json_option,
     add_metadata_option,
+    add_out_option,
     add_palette_option,
     add_source_options,
     aligner_from,
     fuser_from,
     given_path,
     ranges_of,
-    refuse_pairing_options,
     refuse_palette_of_ct,
     words_of_source,
 )
-from adasffuse.cli.shared import failures, run_shared, say_few
-from adasffuse.cli.task_script import print_report, score
+from adasffuse.cli.fuse_report import tell, tell_plan
+from adasffuse.cli.given import Given, are_volumes, find_given
+from adasffuse.cli.shared import run_shared
 from adasffuse.files import check_outputs, name_of
-from adasffuse.images.folders import images_of
-from adasffuse.images.formats import is_radiometric
-from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
-from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import SceneFolder, SceneProblem, find_scenes
+from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.patterns import is_tree
-from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, tree_below
-from adasffuse.images.volumes import holds_volumes, is_volume, stem_of, volumes_of
+from adasffuse.images.volumes import is_volume, stem_of
 from adasffuse.inference.work import (
     RESULT_SUFFIXES,
     Work,
@@ -48,8 +41,7 @@ from adasffuse.inference.work import (
     work_of_groups,
     work_of_volumes,
 )
-from adasffuse.messages import printable
-from adasffuse.process import say, say_all_notices
+from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, IGNORE, POSITION, Aligner
 from adasffuse.tasks import TASKS, Task, guess_task
 
@@ -67,33 +59,19 @@ DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of on
 """
 EPILOG = """Exit status: 0 everything was fused, 1 something failed and is named (the rest was fused), 2 impossible
 arguments.  Several processes: torchrun --nproc_per_node 4 -m adasffuse fuse A B -o OUT."""
-_MAGIC = "*?["
 _REGISTER_VOLUMES = (
     "--resample b brings the first to the voxels of the second, by where both lie in space; where the patient moved in "
     "between, register them with other software first"
 )
 
 
-@dataclass(frozen=True)
-class Given:
-    """What the arguments name as sources."""
-
-    paths: tuple[Path, ...]  # files, or folders, one per source; of a tree the patterns
-    patterns: tuple[str | None, ...]  # of the files in folders
-    files: bool  # whether the paths are files
-    camera: bool = False  # each file is a pair by itself, and the paths are equal
-    tree: tuple[Groups, list[SceneProblem]] | None = None  # what lies in many folders, see `find_groups`
-
-
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    prog = prog or "adasffuse fuse"
     parser = ReportingParser(
         prog,
-        usage=f"{prog} A B -o OUT [options]",
+        usage="%(prog)s A B -o OUT [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "sources",
@@ -104,14 +82,12 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "folder and a pattern. More than two folders: one per source. FLIR radiometric JPEG files are pairs "
         "alone",
     )
-    parser.add_argument(
-        "-o",
-        "--out",
-        type=given_path,
-        required=True,
-        metavar="OUT",
-        help=f"result of two files: a file ({', '.join(RESULT_SUFFIXES)}; of volumes .nii.gz) or an existing folder; "
+    add_out_option(
+        parser,
+        "OUT",
+        f"result of two files: a file ({', '.join(RESULT_SUFFIXES)}; of volumes .nii.gz) or an existing folder; "
         "results of folders: a folder, made if it is missing",
+        required=True,
     )
     parser.add_argument(
         "--task",
@@ -121,17 +97,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         + " (default: what the names say, such as ir and vis)",
     )
     running = parser.add_argument_group("running")
-    running.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="read all files and say what would be done and what would fail; write nothing",
-    )
+    add_dry_run_option(running)
     running.add_argument(
         "--resume",
         action="store_true",
         help="skip results of an earlier run that are as it wrote them, if sources and settings are the same",
     )
-    running.add_argument("--json", action="store_true", help="report as JSON on standard output")
+    add_json_option(running)
     running.add_argument("--scores", action="store_true", help="score the results, and simple methods beside them")
     results = parser.add_argument_group("results")
     results.add_argument(
@@ -191,7 +163,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     a_volume = any(map(is_volume, (args.out, *(path for path in args.sources if "*" not in str(path)))))
     one_pair = a_volume and not any(map(is_tree, args.sources))
     given = None if one_pair else find_given(args)
-    if one_pair or _are_volumes(given):
+    if one_pair or are_volumes(given):
         return _fuse_volumes(args, given, ranks)
     if args.axis != AXES[0]:
         raise ValueError("--axis is for volumes")
@@ -231,10 +203,10 @@ def _carry_out(
     if ranks.main and not args.json:
         say(f"task {task.id}, {task.title} ({reason})")
     if args.dry_run:
-        return _tell_plan(plan_work(fuser, work, wanted, args.resume), fuser, args, work.volumes) if ranks.main else 0
+        return tell_plan(plan_work(fuser, work, wanted, args.resume), fuser, args, work.volumes) if ranks.main else 0
     report = fuse_work(fuser, work, wanted, resume=None if work.file else args.resume, ranks=ranks)
     if ranks.main:
-        _tell(report, fuser, work, args)
+        tell(report, fuser, work, args)
     return int(bool(report.failed))
 
 
@@ -260,207 +232,6 @@ def _fuse_volumes(args: argparse.Namespace, given: Given | None, ranks: inferenc
     task, reason = _task_of_volumes(args, given)
     wanted = inference.WantedVolumes(ranges_of(args), args.depth, args.axis, args.resample, args.palette, args.panel)
     return _carry_out(args, work, wanted, task, reason, ranks)
-
-
-def _are_volumes(given: Given) -> bool:
-    """Whether folders hold volumes and no images, or a tree any volumes."""
-    if given.tree is not None:
-        return hold_volumes(given.tree[0])
-    return not given.files and any(map(_holds_only_volumes, given.paths))
-
-
-def _holds_only_volumes(folder: Path) -> bool:
-    """Whether a folder holds volumes, and no images."""
-    return not images_of(folder) and holds_volumes(folder)
-
-
-def _volume_values(one: inference.PlannedVolumes) -> dict[str, Any]:
-    """A pair of volumes that would be fused as JSON values."""
-    plan = one.plan
-    shape = list(plan.shape)
-    return {
-        "voxels": list(map(list, plan.stored)),
-        "mm": [[round(step, 4) for step in steps] for steps in plan.voxels],
-        "ranges": list(map(list, plan.windows)),
-        "shape": shape,
-        "axis": plan.axis,
-        "slices": shape[plan.axis],
-        "slice": shape[: plan.axis] + shape[plan.axis + 1 :],
-        "depth": plan.depth,
-        "palette": plan.palette,
-    }
-
-
-def _volume_lines(one: inference.PlannedVolumes) -> list[str]:
-    """What is said of a pair of volumes that would be fused."""
-    plan, values = one.plan, _volume_values(one)
-    sources = " + ".join(
-        f"{path.name} ({_sizes(shape)} voxels of {_sizes(mm)} mm, {low:g} to {high:g})"
-        for path, shape, mm, (low, high) in zip(one.scene.paths, values["voxels"], values["mm"], plan.windows)
-    )
-    kind = "gray" if plan.palette == "none" else f"RGB, source A in {plan.palette!r}"
-    depth = "float" if plan.depth == "float" else f"{plan.depth} bits"
-    slices = f"{values['slices']} slices of {_sizes(values['slice'])}"
-    note = ", replaced" if one.replaces else ""
-    return [
-        f"  {one.scene.stem}: {sources} -> {one.result}{note}",
-        f"  the result: {_sizes(plan.shape)} voxels, {depth}, {kind}; {slices} are fused",
-    ]
-
-
-def _sizes(numbers: Sequence[float]) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
-
-
-def find_given(args: argparse.Namespace) -> Given:
-    """The files or folders that the arguments name.
-
-    Raises:
-        ImageError: nothing is there, or a video; files and folders are mixed; or there are more than two files.
-        ValueError: an option, or a pattern, does not suit what is given.
-    """
-    patterns = [args.pattern_a, args.pattern_b]
-    if any(map(is_tree, args.sources)):
-        if any(patterns) or len(args.sources) < 2:
-            raise ValueError(
-                f"{next(filter(is_tree, args.sources))} is a pattern; give one for each source, and no other"
-            )
-        return Given(tuple(args.sources), (None,) * len(args.sources), files=False, tree=find_groups(args.sources))
-    paths, found = [], []
-    for number, path in enumerate(args.sources):
-        option = patterns[number] if number < 2 else None
-        if not path.exists() and any(sign in str(path) for sign in _MAGIC):
-            if not _is_pattern(path.name) or (any(s in str(path.parent) for s in _MAGIC) and not path.parent.is_dir()):
-                raise ValueError(
-                    f"{path}: a pattern has one '*', in the name of the files, and no other sign of {_MAGIC}"
-                )
-            if option:
-                raise ValueError(f"{path} is a pattern itself; leave --pattern_{'ab'[number]} out")
-            path, option = path.parent, path.name
-        if not path.exists():
-            raise ImageError(f"{path}: no such file or folder")
-        if path.is_file() and path.suffix.lower() in ONLY_VIDEO_SUFFIXES:
-            raise ImageError(f"{path} is a video: adasffuse video A B -o OUT.mp4")
-        paths.append(path)
-        found.append(option)
-    if len(paths) == 1:
-        given = _given_by_one(paths[0], found[0], patterns[1])
-        if given.camera and (given.files or args.within is not None):
-            refuse_pairing_options(args)
-        return given
-    folders = [path.is_dir() for path in paths]
-    if any(folders) and not all(folders):
-        file, folder = paths[folders.index(False)], paths[folders.index(True)]
-        raise ImageError(f"{file} is a file and {folder} a folder; give two files or two folders")
-    if all(folders):
-        return Given(tuple(paths), tuple(found), files=False)
-    if len(paths) > 2:
-        raise ImageError(
-            f'got {len(paths)} files; quote patterns ("cam/*.png") so that the shell leaves them alone, give two '
-            "folders, or fuse a stack with adasffuse stack"
-        )
-    refuse_pairing_options(args)
-    return Given(tuple(paths), tuple(found), files=True)
-
-
-def _given_by_one(place: Path, pattern: str | None, other: str | None) -> Given:
-    """What one file or folder holds; errors as `find_given`.
-
-    Args:
-        pattern, other: of the files of source A and of source B.
-    """
-    if not place.is_dir():
-        if not is_radiometric(place):
-            raise ImageError(
-                f"{place} is one file; give two files, two folders, or a folder and two patterns; only a FLIR "
-                "radiometric JPEG is a pair by itself"
-            )
-        return Given((place, place), (None, None), files=True, camera=True)
-    if not (pattern or other):
-        sets = _source_folders(place)
-        if len(sets) == 1:
-            return Given(sets[0], (None, None), files=False)
-        _refuse_several_sets(place)
-        _refuse_a_tree(place)
-        _refuse_unknown_sources(place)
-    if not other and not _holds_only_volumes(place) and _holds_camera_pairs(place, pattern):
-        return Given((place, place), (pattern, None), files=False, camera=True)
-    images = images_of(place)
-    sources = images or list(volumes_of(place))
-    if len(sources) == 2 and not (pattern or other):
-        names = " ".join(map(shlex.quote, in_order_of_task([str(path) for path in sources])[0]))
-        noun = "images" if images else "volumes"
-        raise ImageError(f"{place} holds two {noun}; name them, in order: {names}")
-    return Given((place, place), (pattern, other), files=False)
-
-
-def _holds_camera_pairs(folder: Path, pattern: str | None) -> bool:
-    """Whether the images of a folder that fit the pattern are FLIR's radiometric JPEGs, each a pair by itself.
-
-    Empty files say nothing; they fail by name where the others are fused.
-
-    Raises:
-        ImageError: some are and others are not.
-    """
-    files = [scene.paths[0] for scene in find_scenes((folder,), (pattern,))[0]]
-    files = [path for path in files if path.stat().st_size]
-    other = [path for path in files if not is_radiometric(path)]
-    if other and len(other) < len(files):
-        one = next(path for path in files if path not in other)
-        raise ImageError(
-            f"{folder}: {len(files) - len(other)} of its images are radiometric JPEGs ({one.name}), each a pair by "
-            f"itself, {len(other)} are not ({other[0].name}); name the former by a pattern in quotes, such as "
-            f'"{folder}/FLIR*.jpg", or the files of both sources by --pattern_a and --pattern_b'
-        )
-    return bool(files) and not other
-
-
-def _source_folders(folder: Path) -> list[tuple[Path, ...]]:
-    """The folders of a task's sources in the folder of a data set: infrared and visible, for one."""
-    names = dict.fromkeys(sources.folders for task in TASKS.values() for sources in task.sources)
-    sets = [tuple(folder / name for name in group) for group in names]
-    return [paths for paths in sets if all(path.is_dir() for path in paths)]
-
-
-def _refuse_several_sets(folder: Path) -> None:
-    """Raises ImageError for a folder of data sets, such as DATA/test."""
-    places = sorted(path for depth in ("*/", "*/*/") for path in folder.glob(depth))  # MIF/CT-MRI lies deeper
-    below = [path for path in places if _source_folders(path)]
-    if below:
-        names = ", ".join(path.relative_to(folder).as_posix() for path in below)
-        patterns = _in_quotes(tree_below(folder))
-        every = f", or their sources by patterns: {patterns}" if patterns else ""
-        raise ImageError(f"{folder} is a folder of data sets ({names}); give one of them, such as {below[0]}{every}")
-
-
-def _refuse_a_tree(folder: Path) -> None:
-    """Raises ImageError for a folder of a folder for each scene, such as data/p1/{pet,mri}."""
-    words = _in_quotes(tree_below(folder))
-    if words:
-        raise ImageError(
-            f"{folder} holds a folder for each scene; name both sources by patterns in quotes, in order: {words}"
-        )
-
-
-def _refuse_unknown_sources(folder: Path) -> None:
-    """Raises ImageError for a folder whose images lie in two folders or more below it, such as rig/{thermal,rgb}."""
-    holding = (path for path in folder.glob("*/") if images_of(path) or holds_volumes(path))
-    below = [] if images_of(folder) or holds_volumes(folder) else sorted(holding)
-    if len(below) > 1:
-        places = list(map(str, below))
-        names = " ".join(map(shlex.quote, in_order_of_task(places)[0] if len(places) == 2 else places))
-        stacks = (
-            f"; if each is a stack of one scene: adasffuse stack {shlex.quote(str(folder))}" if len(below) > 2 else ""
-        )
-        raise ImageError(f"{folder} holds no images itself; name the folders of the sources, in order: {names}{stacks}")
-
-
-def _in_quotes(patterns: Sequence[Path]) -> str:
-    return " ".join(f'"{pattern}"' for pattern in patterns)
-
-
-def _is_pattern(name: str) -> bool:
-    return name.count("*") == 1 and not any(sign in name for sign in "?[")
 
 
 def _task(args: argparse.Namespace, given: Given) -> tuple[Task, str]:
@@ -541,102 +312,3 @@ def _check_places(args: argparse.Namespace, work: Work) -> None:
     else:
         panel = work.panel(work.scenes[0]) if args.panel else None
         check_outputs({"-o": work.file, "--panel": panel})
-
-
-def _tell_plan(plan: inference.Plan, fuser: inference.Fuser, args: argparse.Namespace, volumes: bool) -> int:
-    """Print a plan, of volumes or of images; the exit status."""
-    if args.json:
-        say(json.dumps(_plan_values(plan, fuser, _volume_values if volumes else _image_values)))
-        return int(bool(plan.failed))
-    lines = _volume_lines if volumes else _image_lines
-    for line in (line for one in plan.planned for line in lines(one)):
-        say(printable(line))
-    say_few("  would fail", plan.failed)
-    say_few("notice", (("", notice) for notice in dict.fromkeys(plan.notices)))
-    before = f", {len(plan.skipped)} finished before" if plan.skipped else ""
-    say(f"{len(plan.planned)} would be fused{before}, {len(plan.failed)} would fail; nothing was written")
-    return int(bool(plan.failed))
-
-
-def _image_lines(one: inference.Planned) -> list[str]:
-    """What is said of images that would be fused."""
-    height, width = one.size
-    sources = " + ".join(
-        f"{path.name} ({'float' if depth == 'float' else depth + ' bits'}, {low:g} to {high:g})"
-        for path, depth, (low, high) in zip(one.scene.paths, one.depths, one.windows)
-    )
-    note = ", replaced" if one.replaces else ""
-    return [f"  {one.scene.stem}: {width}x{height}, {sources} -> {one.result}{note}"]
-
-
-def _image_values(one: inference.Planned) -> dict[str, Any]:
-    """Images that would be fused as JSON values."""
-    return {
-        "height": one.size[0],
-        "width": one.size[1],
-        "depths": list(one.depths),
-        "ranges": [list(window) for window in one.windows],
-    }
-
-
-def _tell(report: inference.FolderReport, fuser: inference.Fuser, work: Work, args: argparse.Namespace) -> None:
-    """Print the report and, where they are asked for, scores."""
-    table = score(report, fuser.task.id) if args.scores and report.finished else None
-    if args.json:
-        values = _report_values(report, fuser, work, args.panel)
-        if table:
-            values["scores"] = json.loads(table.json())
-        say(json.dumps(values))
-        return
-    print_report(report)
-    if args.panel and report.finished:
-        say(f"panels: {work.panel(report.finished[0]) if work.file else work.panel(report.finished[0]).parent}")
-    if table:
-        say_all_notices(table.notices)
-        say(table.text())
-
-
-def _plan_values(
-    plan: inference.Plan, fuser: inference.Fuser, values: Callable[[Any], dict[str, Any]]
-) -> dict[str, Any]:
-    """A plan as JSON values; `values` gives those of one scene beside its files."""
-    planned = [
-        {
-            "name": one.scene.stem,
-            "sources": [str(path) for path in one.scene.paths],
-            "result": str(one.result),
-            **values(one),
-            "replaces": one.replaces,
-        }
-        for one in plan.planned
-    ]
-    return {
-        "ok": not plan.failed,
-        "dry_run": True,
-        "task": fuser.task.id,
-        "network": f"{fuser.precision} on {fuser.device}",
-        "planned": planned,
-        "skipped": [scene.stem for scene in plan.skipped],
-        "failed": failures(plan.failed),
-        "notices": list(dict.fromkeys(plan.notices)),
-    }
-
-
-def _report_values(report: inference.FolderReport, fuser: inference.Fuser, work: Work, panels: bool) -> dict[str, Any]:
-    """A report as JSON values."""
-
-    def values(scene: Any) -> dict[str, Any]:
-        files = {"name": scene.stem, "sources": list(map(str, scene.paths)), "result": str(report.files[scene.stem])}
-        return files | ({"panel": str(work.panel(scene))} if panels else {})
-
-    return {
-        "ok": not report.failed,
-        "task": fuser.task.id,
-        "network": report.network,
-        "fused": [values(scene) for scene in report.fused],
-        "skipped": [values(scene) for scene in report.skipped],
-        "failed": failures(report.failed),
-        "notices": report.notices,
-        "ranges": [list(window) if window else None for window in report.ranges],
-        "seconds": round(report.seconds, 3),
-    }

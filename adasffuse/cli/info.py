@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from adasffuse.cli.arguments import ReportingParser
+from adasffuse.cli.arguments import ReportingParser, add_json_option
+from adasffuse.cli.shared import say_report
 from adasffuse.installation import install_command
 from adasffuse.messages import printable, told
 from adasffuse.process import say
@@ -26,12 +27,11 @@ training runs, calibrations.
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    prog = prog or "adasffuse info"
-    parser = ReportingParser(prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ReportingParser(prog, description=DESCRIPTION)
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="image, video, volume, weights, or what belongs to a training run"
     )
-    parser.add_argument("--json", action="store_true", help="report as JSON on standard output")
+    add_json_option(parser)
     return parser
 
 
@@ -40,24 +40,21 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
     from adasffuse.cli.describe import describe  # here: arguments are read without what reads files
 
-    described, failed = [], False
+    described, failed = [], []
     for name in args.files:
         try:
             described.append({"file": name, **describe(name)})
         except (ValueError, OSError) as error:
-            described.append({"file": name, "error": told(error)})
-            failed = True
+            failed.append((name, told(error)))
     values = {"files": described} if args.files else installation()
     if args.json:
-        say(json.dumps(values))
-    for one in described:
-        if "error" in one:
-            say(f"error: {printable(one['error'])}", sys.stderr)
-        elif not args.json:
+        say_report(values, failed)
+    else:
+        for one in described if args.files else [values]:
             say(_lines(one))
-    if not args.files and not args.json:
-        say(_lines(values))
-    return int(failed)
+    for _, reason in failed:
+        say(f"error: {printable(reason)}", sys.stderr)
+    return int(bool(failed))
 
 
 def installation() -> dict[str, Any]:

@@ -26,6 +26,7 @@ from adasffuse.cli.arguments import (
     add_source_options,
     add_truth_options,
     at_least,
+    check_report_name,
     check_truth_options,
     given_path,
     in_other_order,
@@ -40,7 +41,6 @@ from adasffuse.cli.arguments import (
 from adasffuse.cli.shared import ended_by
 from adasffuse.files import check_outputs, name_of, write_text
 from adasffuse.images.dataset_folders import scene_folders
-from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.inference.results import alone_in_folder
 from adasffuse.messages import not_written
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
@@ -53,16 +53,20 @@ from adasffuse.process import say, say_notices
 from adasffuse.tasks import find_task
 
 _REPORTS = {
-    "csv": "the scores of every image",
-    "json": "the scores of every image, means and ranks",
-    "markdown": "the table in Markdown",
-    "latex": "the table in LaTeX",
-}  # option to what it writes
+    "csv": (".csv", "the scores of every image"),
+    "json": (".json", "the scores of every image, means and ranks"),
+    "markdown": (".md", "the table in Markdown"),
+    "latex": (".tex", "the table in LaTeX"),
+}  # option to the suffix of its file, and what it writes
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    parser = SourcesParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SourcesParser(
+        prog,
+        usage="%(prog)s A B [NAME=]FUSED ... [options]",
+        description=__doc__,
+    )
     parser.add_argument("places", nargs="*", metavar="A B [NAME=]FUSED", help="folders, or the files of one scene")
     sources = parser.add_argument_group("sources: A and B, or two folders, or a data set of a task")
     sources.add_argument("--source_a", type=Path, metavar="DIR", help="folder of source A")
@@ -117,8 +121,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     how.add_argument("--no_cache", action="store_true", help="remember nothing and compute everything anew")
     how.add_argument("--explain", metavar="METRIC", help="print what a metric means in each convention, and exit")
     output = parser.add_argument_group("output")
-    for name in _REPORTS:
-        output.add_argument(f"--{name}", type=given_path, metavar="FILE", help=f"write {_REPORTS[name]}")
+    for name, (_, content) in _REPORTS.items():
+        output.add_argument(f"--{name}", type=given_path, metavar="FILE", help=f"write {content}")
     output.add_argument(
         "--plots", type=given_path, metavar="DIR", help="write a box plot per metric, and the ranks, as PNG"
     )
@@ -136,10 +140,6 @@ def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Name
     elif not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
         parser.error("give either A and B, or --source_a and --source_b, or --root_path and --dataset")
     split_patterns(args, "source_a", "source_b")
-    for name in _REPORTS:
-        path = getattr(args, name)
-        if path is not None and path.suffix.lower() in IMAGE_SUFFIXES:
-            parser.error(f"--{name} {path} is called like an image; end it with another suffix, .{name}")
     return args
 
 
@@ -154,7 +154,10 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         if args.explain:
             say(explain(find_metric(args.explain)))
             return 0
-        check_outputs({f"--{name}": getattr(args, name) for name in _REPORTS}, {"--plots": args.plots})
+        for name, (suffix, _) in _REPORTS.items():
+            check_report_name(f"--{name}", getattr(args, name), suffix, f".{name}")
+        check_outputs({f"--{name}": getattr(args, name) for name in _REPORTS})
+        check_outputs(folders={"--plots": args.plots}, inputs=_places(args))
         if args.plots:
             figures()  # missing libraries are found out before the work, not after it
         with alone_in_folder(args.plots) if args.plots else nullcontext():
@@ -170,6 +173,12 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         reason = next(one.reason for one in table.unscored if one.method == method)
         say(f"error: no image of {method} could be scored: {reason}", sys.stderr)
     return 0 if written and table.rows and not table.empty_methods else 1
+
+
+def _places(args: argparse.Namespace) -> list[Path]:
+    """The files and folders that are scored, and those known beside them."""
+    known = [args.source_a, args.source_b, args.reference, args.boxes]
+    return [place for place in (*known, *methods(args.fused).values()) if place is not None]
 
 
 def write_reports(table: ScoreTable, args: argparse.Namespace) -> bool:

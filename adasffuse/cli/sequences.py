@@ -17,7 +17,7 @@ from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameError, StartError,
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.messages import printable
+from adasffuse.messages import counted, printable
 from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import Calibration, calibrate
 from adasffuse.registration.transform import AlignmentError
@@ -71,8 +71,7 @@ def open_sequences(
         listed = list_frames([paths[k] for k in folders], [patterns[k] for k in folders], shortest, gaps, args.within)
         say_all_notices(listed.notices, sys.stderr)
         if listed.left_out:
-            frames = "1 frame" if listed.left_out == 1 else f"{listed.left_out} frames"
-            say(f"notice: {frames} without partner left out", sys.stderr)
+            say(f"notice: {counted(listed.left_out, 'frame')} without partner left out", sys.stderr)
         for k, column in zip(folders, listed.columns):
             how = (rate, ranges[k], no_data[k], thermal[k], range_frames, starts[k], f"--range_{'ab'[k]}")
             with _naming_start("ab"[k], starts[k]):
@@ -171,7 +170,7 @@ def add_start_options(target: argparse._ArgumentGroup) -> None:
             type=_start,
             default=0.0,
             metavar="SECONDS",
-            help=f"skip so much at the beginning of source {side.upper()}, which began to record earlier (default: 0)",
+            help=f"skip so much at the beginning of source {side.upper()} if it began to record earlier (default: 0)",
         )
 
 

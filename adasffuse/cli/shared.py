@@ -2,24 +2,17 @@
 
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
+import json
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from adasffuse import inference
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.pairs import SceneError
 from adasffuse.inference.results import SaveError
 from adasffuse.messages import printable
-from adasffuse.process import say, say_error
-
-
-def status_of(error: Exception) -> int:
-    """The exit status of a command that an error ends: 2 where its arguments make no sense, else 1.
-
-    For the former the package raises ValueError itself; errors of files, images, weights and so on have classes of
-    their own.
-    """
-    return 2 if type(error) is ValueError else 1
+from adasffuse.process import say, say_error, status_of
 
 
 def better_sources(error: Exception) -> str:
@@ -38,8 +31,7 @@ def ended_by(error: Exception, as_json: bool = False, advice: Callable[[Exceptio
         as_json: the error is also reported as a JSON object on standard output.
         advice: what follows an error's message.
     """
-    say_error(error, as_json, advice(error))
-    return status_of(error)
+    return say_error(error, as_json, advice(error))
 
 
 def run_shared(
@@ -68,6 +60,17 @@ def say_few(heading: str, said: Iterable[tuple[str, str]]) -> None:
     """Print lines 'HEADING: NAME: TEXT' of names and texts, a few of each kind, see `few_of_each`."""
     for line in few_of_each(said):
         say(printable(f"{heading}: {line}"))
+
+
+def say_report(values: Mapping[str, Any], failed: Iterable[tuple[str, str]] = (), notices: Iterable[str] = ()) -> None:
+    """Print what --json prints of work that was done: `ok`, the command's own values, `failed` and `notices`."""
+    say(json.dumps(report_of(values, failed, notices)))
+
+
+def report_of(values: Mapping[str, Any], failed: Iterable[tuple[str, str]], notices: Iterable[str]) -> dict[str, Any]:
+    """What `say_report` prints."""
+    lost = failures(failed)
+    return {"ok": not lost, **values, "failed": lost, "notices": list(dict.fromkeys(notices))}
 
 
 def failures(failed: Iterable[tuple[str, str]]) -> list[dict[str, str]]:

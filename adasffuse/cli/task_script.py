@@ -27,7 +27,7 @@ from adasffuse.cli.arguments import (
     refuse_palette_of_ct,
     words_of_source,
 )
-from adasffuse.cli.shared import run_shared, say_few, status_of
+from adasffuse.cli.shared import ended_by, run_shared, say_few
 from adasffuse.files import check_outputs
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
@@ -35,7 +35,8 @@ from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.results import SaveError
-from adasffuse.process import say, say_all_notices, say_error
+from adasffuse.messages import counted
+from adasffuse.process import say, say_all_notices, status_of
 from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import Task, find_task, guess_task
 
@@ -46,24 +47,29 @@ COMPARED = ("average", "max", "laplacian")  # baselines scored beside the networ
 
 def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(
-        description=f"Fuse {task.title} pairs in colour and score the results. "
+        usage="%(prog)s [--root_path ROOT | --A_dir DIR --B_dir DIR] [options]",
+        description=f"Fuse {task.title} pairs in colour and score the results.\n"
         "Without --root_path the built-in sample pairs are fused with the released weights.",
     )
     a, b = task.sources[0].folders
-    parser.add_argument("--root_path", type=given_path, help="folder of data sets; images lie in ROOT/DATASET/FOLDER")
-    parser.add_argument("--dataset", help=f"data set in it, TASK or TASK_NAME (default: {task.folder})")
+    parser.add_argument(
+        "--root_path", type=given_path, metavar="ROOT", help="folder of data sets; images lie in ROOT/DATASET/FOLDER"
+    )
+    parser.add_argument("--dataset", metavar="NAME", help=f"data set in it, TASK or TASK_NAME (default: {task.folder})")
     parser.add_argument(
         "--A_dir",
         type=given_path,
+        metavar="DIR",
         help=f"folder of source A, in the data set or a path of its own (default: {a}); together with --B_dir and "
         "without --root_path, any two folders",
     )
-    parser.add_argument("--B_dir", type=given_path, help=f"folder of source B (default: {b})")
-    add_source_options(parser)
+    parser.add_argument("--B_dir", type=given_path, metavar="DIR", help=f"folder of source B (default: {b})")
+    add_source_options(parser, parser.add_argument_group("reading the sources"))
     add_align_options(parser.add_argument_group("registration"))
     parser.add_argument(
         "--save_dir",
         type=given_path,
+        metavar="DIR",
         default=Path("results"),
         help="folder of the results, which go to SAVE_DIR/DATASET (default: %(default)s)",
     )
@@ -72,8 +78,9 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         add_palette_option(parser)
     else:
         parser.set_defaults(palette=PALETTES[0])
-    parser.add_argument("--no_scores", action="store_true", help="fuse only, print no scores")
-    add_truth_options(parser)
+    scores = parser.add_argument_group("scores")
+    scores.add_argument("--no_scores", action="store_true", help="fuse only, print no scores")
+    add_truth_options(scores)
     return parser.parse_args(argv)
 
 
@@ -107,12 +114,12 @@ def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
                 say(f"{report.name}: no scores, source A as stored is not in the colours of {args.palette!r}")
             elif report.fused and ranks.main and not args.no_scores:
                 _print_scores(report, task, args)
-                say(identity_text(identity_of(fuser, report.fused[:1], report.ranges, report.no_data)))
+                say(identity_text(identity_errors(fuser, report.fused[:1], report.ranges, report.no_data)))
         except SaveError:
             raise
         except (ValueError, OSError) as error:  # the other subsets are fused all the same
             if ranks.main:
-                say_error(error, advice=_advice(error))
+                ended_by(error, advice=_advice)
             status = max(status, status_of(error))
     return status
 
@@ -152,7 +159,7 @@ def score(
     return table
 
 
-def identity_of(
+def identity_errors(
     fuser: inference.Fuser,
     scenes: Sequence[Scene],
     ranges: Sequence[tuple[float, float] | None] | None = None,
@@ -172,7 +179,7 @@ def identity_of(
 
 
 def identity_text(identity: Mapping[str, float]) -> str:
-    """What `identity_of` returns, as a line."""
+    """What `identity_errors` returns, as a line."""
     return (
         f"Identity error of {METHOD}: largest {identity['largest']:.3f}, mean {identity['mean']:.4f} gray levels "
         f"({identity['images']} images, each fused with itself)"
@@ -233,7 +240,7 @@ def _print_scores(report: inference.FolderReport, task: Task, args: argparse.Nam
     started = time.perf_counter()
     table = score(report, task.id, args.reference, args.boxes, listed(args.classes), args.range_reference)
     say_all_notices(table.notices)
-    say(f"{report.name}: {len(table.rows)} images scored in {time.perf_counter() - started:.1f} s")
+    say(f"{report.name}: {counted(len(table.rows), 'image')} scored in {time.perf_counter() - started:.1f} s")
     say(table.text())
 
 

@@ -19,7 +19,7 @@ end with 130 and 143.
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    parser = Parser(prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog, description=DESCRIPTION)
     parser.add_argument("--opt", required=True, help="options file (JSON), see options/")
     parser.add_argument(
         "--root_path",

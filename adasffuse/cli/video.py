@@ -3,7 +3,6 @@
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -19,11 +18,12 @@ from adasffuse.cli.arguments import (
     OR_ONE_FOLDER,
     ReportingParser,
     add_fusing_options,
+    add_json_option,
+    add_out_option,
     add_source_options,
     at_least,
     complete_sources,
     fuser_from,
-    given_path,
     ranges_of,
     words_of_source,
 )
@@ -37,7 +37,7 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.cli.shared import ended_by, failures
+from adasffuse.cli.shared import ended_by, failures, say_report
 from adasffuse.files import check_outputs
 from adasffuse.images.frame_folders import FrameFolder
 from adasffuse.images.frames import DEFAULT_RATE, is_video_name
@@ -71,17 +71,15 @@ _ADDRESS = re.compile(r"[A-Za-z]{2,}:/")  # of a stream; a path has lost one of 
 
 def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     """The argument parser of the verb."""
-    parser = ReportingParser(prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ReportingParser(
+        prog,
+        usage="%(prog)s A B -o OUT [options]",
+        description=DESCRIPTION,
+    )
     parser.add_argument("a", nargs="?", type=Path, metavar="A", help="infrared: a video file or a folder of frames")
     parser.add_argument("b", nargs="?", type=Path, metavar="B", help="visible: the same")
     result = parser.add_argument_group("result")
-    result.add_argument(
-        "-o",
-        "--output",
-        type=given_path,
-        metavar="OUT",
-        help="video (.mp4, .mkv, .mov or .m4v); any other name is a folder of frames",
-    )
+    add_out_option(result, "OUT", "video (.mp4, .mkv, .mov or .m4v); any other name is a folder of frames")
     result.add_argument(
         "--quality",
         type=int,
@@ -152,7 +150,7 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         action="store_true",
         help="look at the first frames and say what would be done; write nothing",
     )
-    report.add_argument("--json", action="store_true", help="report as JSON on standard output")
+    add_json_option(report)
     return parser
 
 
@@ -167,7 +165,7 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
         ranges = ranges_of(args)
         args.task = args.task or _task_by_names(args)
         if args.camera_a is not None:
-            check_outputs({"-o": args.output})
+            check_outputs({"-o": args.out})
             return _cameras(args, ranges)
         thermal = find_task(args.task).thermal or (False, False)
         a, b = open_sequences(args, ranges, thermal, args.shortest, args.allow_gaps, args.range_frames)
@@ -188,14 +186,14 @@ def _impossible(args: argparse.Namespace) -> str:
     if any(cameras):
         if not all(cameras) or args.a or args.b:
             return "cameras take the place of both sources: give --camera_a and --camera_b, and neither A nor B"
-        if not args.show and args.output is None:
+        if not args.show and args.out is None:
             return "cameras need --show, or -o OUT.mp4 to record what they see, or both"
         if args.align != "none":
             return "--align is for files; record both cameras, and give --calibration FILE of 'adasffuse align --save'"
         for option in _OF_FILES:
             if getattr(args, option):
                 return f"--{option} is for files; cameras give what they see now"
-        if args.dry_run or (args.output is not None and not is_video_name(args.output)):
+        if args.dry_run or (args.out is not None and not is_video_name(args.out)):
             return "--dry_run does not go with cameras" if args.dry_run else "what cameras show is written to a video"
         if args.seconds is not None and not 0 < args.seconds < float("inf"):
             return f"--seconds is a number above 0, got {args.seconds:g}"
@@ -208,17 +206,17 @@ def _impossible(args: argparse.Namespace) -> str:
         return "--seconds is for cameras; files end by themselves"
     if not complete_sources(args):
         return f"give two sources, A and B, {OR_ONE_FOLDER}, or --camera_a and --camera_b"
-    if args.show and args.output is not None:
+    if args.show and args.out is not None:
         return "--show drops frames to stay live, and writes nothing of files: leave out --show or -o"
-    if not args.show and args.output is None and not args.dry_run:
+    if not args.show and args.out is None and not args.dry_run:
         return "say where the result goes, -o OUT, or --show it"
-    if args.output is not None and is_video_name(args.output) and args.depth not in ("auto", "8"):
+    if args.out is not None and is_video_name(args.out) and args.depth not in ("auto", "8"):
         return f"a video has 8 bits per channel; --depth {args.depth} needs a folder of frames, -o FOLDER"
-    if args.output is not None and not is_video_name(args.output) and args.audio in ("a", "b"):
+    if args.out is not None and not is_video_name(args.out) and args.audio in ("a", "b"):
         return f"a folder of frames has no sound; --audio {args.audio} needs a video, -o FILE.mp4"
     if not 0 <= args.quality <= 51:
         return f"--quality lies in 0..51, got {args.quality}"
-    if args.output is not None and not is_video_name(args.output) and args.quality != DEFAULT_QUALITY:
+    if args.out is not None and not is_video_name(args.out) and args.quality != DEFAULT_QUALITY:
         return f"--quality {args.quality} is of a video, -o FILE.mp4; the frames of a folder are lossless"
     return ""
 
@@ -267,11 +265,10 @@ def _align(
 
 def _check_output(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> None:
     """Raise ValueError where the result cannot be written as -o says."""
-    if is_video_name(args.output):
-        check_outputs({"-o": args.output}, inputs=[one.path for one in (a, b)])
-    else:
-        check_outputs(folders={"-o": args.output})
-    inference.check_output(a, b, args.output, args.depth)
+    inference.check_output(a, b, args.out, args.depth)
+    to_video = is_video_name(args.out)
+    inputs = [one.path for one in (a, b)]
+    check_outputs({"-o": args.out if to_video else None}, {"-o": None if to_video else args.out}, inputs)
 
 
 def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
@@ -283,7 +280,7 @@ def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
         fuser,
         a,
         b,
-        args.output,
+        args.out,
         depth=args.depth,
         quality=args.quality,
         audio=args.audio,
@@ -294,8 +291,7 @@ def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
     if args.json:
         more = {"ranges": [one.value_range for one in (a, b)], "skipped": [float(one.skipped) for one in (a, b)]}
         more |= {"registered": registered} if registered else {}
-        values = {"ok": not report.problem, "task": args.task} | asdict(report)
-        say(json.dumps(values | {"frames_per_second": report.rate_of_work} | more))
+        _say_report(report, args, {"frames_per_second": report.rate_of_work} | more)
     else:
         say(f"{TASKS[args.task].title}: {report.summary()}")
         for source, one in zip("AB", (a, b)):
@@ -326,10 +322,10 @@ def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
         cameras = [stack.enter_context(closing(Camera(name))) for name in (args.camera_a, args.camera_b)]
         fuser, align = fuser_from(args, args.task), _calibrated(args)
         if not args.show:
-            say(f"recording to {printable(args.output)}; Ctrl-C ends it", sys.stderr)
+            say(f"recording to {printable(args.out)}; Ctrl-C ends it", sys.stderr)
         no_data = (args.no_data_a, args.no_data_b)
         report = inference.show_cameras(
-            fuser, *cameras, window, args.output, args.quality, align, args.seconds, windows, no_data, _say_notices
+            fuser, *cameras, window, args.out, args.quality, align, args.seconds, windows, no_data, _say_notices
         )
         return _shown(report, args)
 
@@ -340,11 +336,19 @@ def _say_notices(notices: Sequence[str]) -> None:
 
 def _shown(report: inference.LiveReport, args: argparse.Namespace, registered: dict[str, Any] | None = None) -> int:
     if args.json:
-        more = {"registered": registered} if registered else {}
-        say(json.dumps({"ok": not report.problem, "task": args.task} | asdict(report) | more))
+        _say_report(report, args, {"registered": registered} if registered else {})
     else:
         say(report.summary())
     return _ended(report.problem)
+
+
+def _say_report(
+    report: inference.VideoReport | inference.LiveReport, args: argparse.Namespace, more: dict[str, Any]
+) -> None:
+    values = asdict(report)
+    problem, notices = values.pop("problem"), values.pop("notices")
+    failed = [(str(args.out or "window"), problem)] if problem else []
+    say_report({"task": args.task} | values | more, failed, notices)
 
 
 def _ended(problem: str) -> int:
@@ -357,7 +361,7 @@ def _ended(problem: str) -> int:
 def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
     """Say what would be fused; the sequences are opened, and the first frames read."""
     inference.check_pair(a, b, args.shortest, _is_aligned(args))
-    if args.output is not None:
+    if args.out is not None:
         _check_output(a, b, args)
     align, pairs = _calibrated(args), inference.FramePairs(a, b)
     first = next(iter(pairs), None)
@@ -382,14 +386,12 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
         }
         for one in (a, b)
     ]
-    to_video = args.output is not None and is_video_name(args.output)
+    to_video = args.out is not None and is_video_name(args.out)
     giver = inference.sound_giver(a, b, args.audio) if to_video else None
-    output = None if args.output is None else str(args.output)
+    output = None if args.out is None else str(args.out)
     plan = {"a": rows[0], "b": rows[1], "output": output, "sound": str(giver.path) if giver else ""}
     if args.json:
-        say(
-            json.dumps({"ok": True, "dry_run": True, "task": args.task, "frames_read": 1} | plan | {"notices": notices})
-        )
+        say_report({"dry_run": True, "task": args.task, "frames_read": 1} | plan, notices=notices)
         return 0
     for source, row in zip("AB", rows):
         length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"

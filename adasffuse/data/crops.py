@@ -26,6 +26,7 @@ from adasffuse.images.notices import folder_notices, notices_of_files, summarize
 from adasffuse.images.pairs import Scene, SceneError, find_scenes
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
+from adasffuse.messages import counted
 from adasffuse.scenes.glare import add_glare
 from adasffuse.tasks import find_task
 
@@ -273,5 +274,5 @@ def _matches(stem: str, patterns: tuple[str, ...]) -> bool:
 
 def _raise_all(problems: list[str]) -> None:
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        count = counted(len(problems), "problem")
         raise ImageError(f"{count} in the training data:\n  " + "\n  ".join(problems))

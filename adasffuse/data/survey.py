@@ -19,6 +19,7 @@ from adasffuse.images.noise import noise_levels
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
 from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_range
 from adasffuse.images.read import read_image
+from adasffuse.messages import counted
 from adasffuse.tasks import TASKS, Sources, Task
 
 ALIKE = 0.985  # least correlation of the thumbnails of near-duplicates
@@ -201,7 +202,8 @@ def _compare_pairs(survey: Survey) -> None:
         if wrong:
             names = ", ".join(pair[0].path.stem for pair in wrong[:5])
             survey.notices.append(
-                f"{len(wrong)} of {len(pairs)} pairs have the brighter image in {survey.sources[0].folder.name}: "
+                f"{len(wrong)} of {counted(len(pairs), 'pair')} have the brighter image in "
+                f"{survey.sources[0].folder.name}: "
                 f"{names}; the order does not matter for fusing"
             )
     if survey.task is not None and any(survey.task.thermal):
@@ -284,10 +286,10 @@ def table(survey: Survey) -> list[tuple[str, ...]]:
         return lambda facts: f"{100 * np.mean([getattr(one, attribute) for one in facts]):.1f} %"
 
     add("files", lambda facts: str(len(facts)))
-    add("kinds", lambda facts: counted(f.path.suffix.lower() for f in facts))
+    add("kinds", lambda facts: each_counted(f.path.suffix.lower() for f in facts))
     add("width x height", _sizes)
-    add("depth", lambda facts: counted({"8": "8 bits", "16": "16 bits"}.get(f.depth, f.depth) for f in facts))
-    add("colour", lambda facts: counted("colour" if f.colorful else "gray" for f in facts))
+    add("depth", lambda facts: each_counted({"8": "8 bits", "16": "16 bits"}.get(f.depth, f.depth) for f in facts))
+    add("colour", lambda facts: each_counted("colour" if f.colorful else "gray" for f in facts))
     rows.append(("values, black to white", *(_window(source) for source in survey.sources)))
     add("mean luminance", spread_of("mean", "{:.0f}"))
     add("contrast (SD)", spread_of("contrast", "{:.0f}"))
@@ -318,6 +320,6 @@ def _spread(values: Sequence[float], form: str) -> str:
     return f"{middle} ({low} to {high})"
 
 
-def counted(words: Iterable[str]) -> str:
+def each_counted(words: Iterable[str]) -> str:
     """'colour 12, gray 3'."""
     return ", ".join(f"{word} {count}" for word, count in Counter(words).most_common())

@@ -29,6 +29,7 @@ from adasffuse.images.boxes import Annotation
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.messages import counted
 
 SPLITS = ("train", "val", "test")
 _IMAGE_FOLDERS = {  # modality: names of its folder, in lower case
@@ -75,8 +76,7 @@ class FrameSet:
         """Raise ImageError with all faults at once, if there are any."""
         faults = self.judgement.faults
         if faults:
-            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-            raise ImageError(f"{count} in images and labels:\n  " + "\n  ".join(faults))
+            raise ImageError(f"{counted(len(faults), 'fault')} in images and labels:\n  " + "\n  ".join(faults))
 
 
 def find_frames(
@@ -345,7 +345,7 @@ def _with_boxes(
         annotation = rules.judged(path, size, objects, classes, judgement)
         frames[stem] = Frame(stem, images[stem], size, boxes=annotation)
     if bare:
-        joined.notices.append(f"{root}: {bare} images have no file of boxes; they count as frames without objects")
+        joined.notices.append(f"{root}: {counted(bare, 'image')} without a file of boxes; frames without objects")
     return frames
 
 

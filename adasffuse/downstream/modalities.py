@@ -20,7 +20,7 @@ from adasffuse.inference.folder import WantedResults, fuse_scenes
 from adasffuse.inference.fuser import load_fuser
 from adasffuse.inference.journal import Journal, stamps
 from adasffuse.inference.work import Work
-from adasffuse.messages import printable
+from adasffuse.messages import counted, printable
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import RUN_WEIGHTS, WeightsError, find_weights
 from adasffuse.tasks import TASKS
@@ -149,7 +149,7 @@ def _stored(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path] | No
     if modality.weights is None and (modality.name in SOURCES or takes_stored(modality, frames)):
         missing = [frame.stem for frame in frames if modality.name not in frame.images]
         if missing:
-            raise ImageError(f"{len(missing)} frames have no {modality.name} image, {missing[0]} for one")
+            raise ImageError(f"no {modality.name} image of {counted(len(missing), 'frame')}, {missing[0]} for one")
         return {frame.stem: frame.images[modality.name] for frame in frames}
     for frame in frames:
         absent = [source for source in SOURCES if source not in frame.images]
@@ -169,7 +169,8 @@ def _given(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path]:
     missing = [frame.stem for frame in frames if frame.stem not in files]
     if missing:
         raise ImageError(
-            f"{modality.folder}: no image of {len(missing)} of {len(frames)} frames, {missing[0]} for one; files must "
+            f"{modality.folder}: no image of {len(missing)} of {counted(len(frames), 'frame')}, {missing[0]} for "
+            "one; files must "
             "be named like the frames"
         )
     return {frame.stem: files[frame.stem] for frame in frames}
@@ -227,7 +228,9 @@ def _fused(
     report = fuse_scenes(fuser, work, WantedResults(ranges=specs), resume=True)
     if report.failed:
         name, reason = report.failed[0]
-        raise ImageError(f"{len(report.failed)} frames could not be fused, {name} for one: {printable(reason)}")
+        raise ImageError(
+            f"{counted(len(report.failed), 'frame')} could not be fused, {name} for one: {printable(reason)}"
+        )
     of_files = tuple(str(path) for scene in scenes for path in scene.paths)  # `source_notices` tells these
     notices += [f"{modality.name}: {notice}" for notice in report.notices if not notice.startswith(of_files)]
     return {frame.stem: report.files[frame.stem] for frame in frames}

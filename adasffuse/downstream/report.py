@@ -21,7 +21,7 @@ from adasffuse.images.color import as_rgb
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
-from adasffuse.messages import in_latex, in_markdown
+from adasffuse.messages import counted, in_latex, in_markdown
 from adasffuse.metrics.plots import figures
 
 METRICS = {"detect": ("mAP", "AP50", "AP75"), "segment": ("IoU", "accuracy")}  # the first one is shown per class
@@ -155,10 +155,13 @@ class Report:
         start = "from scratch" if e.weights == "scratch" else f"from {e.weights} weights"
         network = e.model if e.model.startswith(("yolo", "segformer")) else f"{e.model} on {e.backbone}"
         seeds = ", ".join(map(str, e.seeds))
-        others = "".join(f"{name}: {len(frames)} frames of another data set. " for name, frames in e.others.items())
+        others = "".join(
+            f"{name}: {counted(len(frames), 'frame')} of another data set. " for name, frames in e.others.items()
+        )
         return (
-            f"{network}, {start}, {width}x{height}, {e.budget.epochs} epochs of {len(e.train)} frames, seeds {seeds}; "
-            f"tested on {len(e.test)} frames{f' ({parts})' if parts else ''} with {kind}. "
+            f"{network}, {start}, {width}x{height}, {counted(e.budget.epochs, 'epoch')} of "
+            f"{counted(len(e.train), 'frame')}, seeds {seeds}; "
+            f"tested on {counted(len(e.test), 'frame')}{f' ({parts})' if parts else ''} with {kind}. "
             f"{others}"
             "Mean and standard deviation over seeds; a class that no test frame shows has no column."
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from adasffuse.images.folders import describe_folder, images_of
 from adasffuse.images.pairs import SceneError, SceneFolder
 from adasffuse.images.patterns import patterns_in
+from adasffuse.messages import counted
 from adasffuse.tasks import Sources, find_task
 
 
@@ -59,9 +60,8 @@ def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[s
     patterns, count = patterns_in(images)
     if not count:
         return SceneError(message)
-    message += (
-        f"; give {place} for both sources, with patterns: {patterns[0]!r} and {patterns[1]!r} match {count} pairs"
-    )
+    both = f"{patterns[0]!r} and {patterns[1]!r} match {counted(count, 'pair')}"
+    message += f"; give {place} for both sources, with patterns: {both}"
     return SceneError(message, (place, place), patterns)
 
 

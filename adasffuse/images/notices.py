@@ -12,7 +12,7 @@ from adasffuse.images.image import Image
 from adasffuse.images.levels import same_pixels
 from adasffuse.images.pairs import Scene
 from adasffuse.images.ranges import RangeSpec
-from adasffuse.messages import first_of
+from adasffuse.messages import counted, first_of
 from adasffuse.tasks import Task
 
 LOOKED_AT = 16  # infrared images of a folder or video, evenly spread over it, that are looked at
@@ -112,9 +112,9 @@ def _black_hot_notice(looks: Sequence[InfraredLook], frames: Path | None) -> lis
         return []
     where = "it"
     if frames is not None:
-        where = f"{len(dark)} of {len(looks)} frames that were looked at"
+        where = f"{len(dark)} of {counted(len(looks), 'frame')} looked at"
     elif len(dark) > 1:
-        where = f"it (and in {len(dark) - 1} more of {len(looks)} that were looked at)"
+        where = f"it (and in {len(dark) - 1} more of {len(looks)} looked at)"
     return [
         f"{frames or dark[0]}: people seem to be dark in {where}; if hot things are dark, as a camera set to black-hot "
         "shows them, add 'inverted' to --range_a; if it is given already, leave it out"
@@ -134,7 +134,7 @@ def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
         path, text = group[0]
         others = ", with other numbers" if any(other != text for _, other in group) else ""
         count = len({other for other, _ in group}) - 1
-        files = "1 more file" if count == 1 else f"{count} more files"
+        files = counted(count, "more file")
         more = f" (and {files}{others})" if count else ""
         said.append(f"{path}: {text}{more}")
     return said
@@ -225,7 +225,8 @@ def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[SceneSum
     for number, (folder, some) in enumerate(zip(folders, colored)):
         if some and task.thermal[number]:
             notices.append(
-                f"{len(some)} of {len(seen)} images in {folder} have colour, {some[0].scene.paths[number].name} for "
+                f"{len(some)} of {counted(len(seen), 'image')} in {folder} have colour, "
+                f"{some[0].scene.paths[number].name} for "
                 "one: false colours are no temperature, only their luminance is used; export thermal images in gray"
             )
     return notices

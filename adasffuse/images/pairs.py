@@ -34,7 +34,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.images.series import holds_series, series_below
 from adasffuse.images.times import EXAMPLES, NANOSECONDS, nearest_pairs, time_in
 from adasffuse.images.volumes import is_volume
-from adasffuse.messages import first_of
+from adasffuse.messages import counted, first_of
 
 _DICOM = ".dcm"
 _AS_VOLUMES = "adasffuse fuse A B -o NAME.nii.gz"
@@ -496,7 +496,8 @@ def _same_folder(folder: Path, listing: _Listing, volumes: bool) -> SceneError:
         message = f"{folder} holds {names}; name a volume, or a folder of volumes, for each source"
     patterns, count = patterns_in(listing.images)
     if count:
-        message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
+        pairs = counted(count, "pair")
+        message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {pairs} of its files apart"
     elif not volumes:
         message += f"; exposures or focus settings of one scene are a stack: adasffuse stack {shlex.quote(str(folder))}"
     return SceneError(message, patterns=patterns)

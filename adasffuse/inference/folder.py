@@ -48,7 +48,6 @@ from adasffuse.inference.results import (
     former_results,
     journal_of,
     note_result,
-    open_folder,
     outdated_notice,
     save_result,
     stale_results,
@@ -112,7 +111,8 @@ class FolderReport:
         skipped = f", {len(self.skipped)} finished before" if self.skipped else ""
         scenes = scene if len(self.fused) == 1 else f"{scene}s"
         counts = f"{len(self.fused)} {scenes} fused{pace}{skipped}, {len(self.failed)} failed"
-        lines = [printable(f"{self.name}: {counts} -> {self.save_dir}")]
+        place = f" -> {self.save_dir}" if self.files else ""
+        lines = [printable(f"{self.name}: {counts}{place}")]
         return "\n".join(lines + [printable(f"  failed: {line}") for line in few_of_each(self.failed)])
 
 
@@ -252,7 +252,6 @@ def fuse_scenes(
     """
     wanted, ranks = wanted or WantedResults(), ranks or Ranks()
     reading = wanted.resolved(fuser.task, work)
-    open_folder(work)
     report = report_on(work, fuser)
     report.ranges, report.no_data = reading.ranges, reading.no_data
     started, done = time.perf_counter(), []

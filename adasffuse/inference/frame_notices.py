@@ -10,6 +10,7 @@ from adasffuse.images.image import Image
 from adasffuse.images.notices import LOOKED_AT, InfraredLook, infrared_notices, swapped_notice, without_numbers
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
+from adasffuse.messages import counted
 from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.estimate import Glance
 
@@ -57,7 +58,9 @@ class FrameNotices:
             name: of source A, a file, folder or camera.
             encoded: height and width of the frames of B where they become a video.
         """
-        said = [f"{text} ({self._counts[kind]} of {self._frames} frames)" for kind, text in self._texts.items()]
+        said = [
+            f"{text} ({self._counts[kind]} of {counted(self._frames, 'frame')})" for kind, text in self._texts.items()
+        ]
         said += infrared_notices(self._looks, self._fuser.denoise, Path(name))
         said += misaligned_frames_notice(self._off, self._align, self._live)
         said += swapped_notice(self._fuser.task, self._colored, self._frames, kind="frames")

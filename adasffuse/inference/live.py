@@ -18,7 +18,7 @@ from adasffuse.inference.frame_notices import FrameNotices
 from adasffuse.inference.frame_pairs import FramePairs, Frames
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.video import Stages, check_grid, prepare_frames
-from adasffuse.messages import printable
+from adasffuse.messages import counted, printable
 from adasffuse.registration.aligner import Aligner
 
 Tell = Callable[[Sequence[str]], None]
@@ -40,7 +40,7 @@ class LiveReport:
         pace = self.shown / self.seconds if self.seconds else 0.0
         done = "shown" if self.seen else "recorded"
         place = f" -> {self.output}" if self.output else ""
-        return printable(f"{self.shown} frames {done}, {pace:.1f} frames/s, {self.dropped} dropped{place}")
+        return printable(f"{counted(self.shown, 'frame')} {done}, {pace:.1f} frames/s, {self.dropped} dropped{place}")
 
 
 def show_files(

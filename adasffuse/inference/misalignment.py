@@ -7,6 +7,7 @@ from adasffuse.images.image import Image
 from adasffuse.images.levels import luma_of
 from adasffuse.images.notices import MISTAKEN
 from adasffuse.inference.movement import MovementWatch
+from adasffuse.messages import counted
 from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.registration.estimate import CROSS_MODAL, Glance, notable_misalignment
 from adasffuse.registration.stacks import same_scene, thumbnail
@@ -68,18 +69,20 @@ def misaligned_pairs_notice(off: Sequence[tuple[str, Glance | None]], align: Ali
     if shifts:
         pixels, name = max(shifts)
         notices.append(
-            f"{len(shifts)} of {len(off)} pairs seem not to lie on each other, {name} by about {pixels:.0f} pixels; "
+            f"{len(shifts)} of {counted(len(off), 'pair')} seem not to lie on each other, {name} by about "
+            f"{pixels:.0f} pixels; "
             f"{cure}"
         )
     if turned:
         notices.append(
-            f"in {len(turned)} of {len(off)} pairs, such as {turned[0]}, A and B seem to be turned by 180 degrees "
+            f"in {len(turned)} of {counted(len(off), 'pair')}, such as {turned[0]}, A and B seem to be turned by "
+            "180 degrees "
             f"against each other; {_TURN}"
         )
     if apart:
-        notices.append(f"{len(apart)} of {len(off)} pairs, such as {apart[0]}, {_APART}; {cure}")
+        notices.append(f"{len(apart)} of {counted(len(off), 'pair')}, such as {apart[0]}, {_APART}; {cure}")
     if unlike:
-        notices.append(f"{len(unlike)} of {len(off)} pairs, such as {unlike[0]}, {_UNLIKE}")
+        notices.append(f"{len(unlike)} of {counted(len(off), 'pair')}, such as {unlike[0]}, {_UNLIKE}")
     return notices
 
 
@@ -96,18 +99,19 @@ def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None
     notices = []
     if len(shifts) > MISTAKEN * len(off) and len(shifts) >= len(turned):
         notices.append(
-            f"A and B seem not to lie on each other in {len(shifts)} of {len(off)} frames that were looked at, by "
-            f"about {max(shifts):.0f} pixels; {cure}"
+            f"A and B seem not to lie on each other in {len(shifts)} of {counted(len(off), 'frame')} looked "
+            f"at, by about {max(shifts):.0f} pixels; {cure}"
         )
     if turned:
         notices.append(
-            f"A and B seem to be turned by 180 degrees against each other in {len(turned)} of {len(off)} frames that "
-            f"were looked at; {_TURN_LIVE if live else _TURN}"
+            f"A and B seem to be turned by 180 degrees against each other in {len(turned)} of "
+            f"{counted(len(off), 'frame')} looked at; "
+            f"{_TURN_LIVE if live else _TURN}"
         )
     if apart:
-        notices.append(f"{len(apart)} of {len(off)} pairs of frames that were looked at {_APART}; {cure}")
+        notices.append(f"{len(apart)} of {counted(len(off), 'pair')} of frames looked at {_APART}; {cure}")
     if len(unlike) > MISTAKEN * len(off):
-        notices.append(f"{len(unlike)} of {len(off)} pairs of frames that were looked at {_UNLIKE}")
+        notices.append(f"{len(unlike)} of {counted(len(off), 'pair')} of frames looked at {_UNLIKE}")
     return notices
 
 

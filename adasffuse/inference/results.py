@@ -15,8 +15,8 @@ from adasffuse.images.metadata import Metadata
 from adasffuse.images.pairs import Scene
 from adasffuse.images.write import DEPTHS, write_image
 from adasffuse.inference.journal import Journal, Stamp
-from adasffuse.inference.work import RESULT_SUFFIXES, Work, refuse_to_overwrite
-from adasffuse.messages import DISK_FULL, not_written
+from adasffuse.inference.work import RESULT_SUFFIXES, Work
+from adasffuse.messages import DISK_FULL, counted, not_written
 
 _HOPELESS = (*DISK_FULL, errno.EROFS)  # what no later file will be spared
 
@@ -25,49 +25,33 @@ class SaveError(OSError):
     """The folder of the results cannot be written: nothing more can be saved there."""
 
 
-def prepare_results(work: Work) -> None:
-    """Make the folder of the results.
-
-    Raises:
-        ImageError: a result would lie among the sources or take the place of one.
-        SaveError: the folder cannot be written.
-    """
-    refuse_to_overwrite(work)
-    open_folder(work)
-
-
-def open_folder(work: Work) -> None:
-    """Make the folder of the results, and remove what a run that was killed has left of these.
-
-    Raises:
-        SaveError: the folder cannot be written.
-    """
-    try_to_write(work.save_dir)
-    remove_abandoned(path for scene in work.scenes for path in work.places(scene))
-
-
 @contextmanager
 def alone_in(work: Work, rank: int = 0) -> Iterator[None]:
-    """`alone_in_folder` for the results of several scenes, by the first process for all."""
-    with alone_in_folder(work.save_dir) if work.file is None and rank == 0 else nullcontext():
+    """`alone_in_folder` for the results of some scenes, without what a run that was killed has left of these.
+
+    The first process locks the folder for all; the folder of a single file is not locked.
+    """
+    with alone_in_folder(work.save_dir, lock=work.file is None and rank == 0):
+        remove_abandoned(path for scene in work.scenes for path in work.places(scene))
         yield
 
 
 @contextmanager
-def alone_in_folder(folder: Path) -> Iterator[None]:
+def alone_in_folder(folder: Path, lock: bool = True) -> Iterator[None]:
     """Make a folder of results, and keep other runs out of it meanwhile, since their results would mix with these.
 
     A new folder in which nothing was written is removed at the end.
 
+    Args:
+        lock: whether others are kept out.
     Raises:
         SaveError: it cannot be written, or another run is writing there.
     """
-    new_folders = missing_folders(folder)
-    try_to_write(folder)
     with ExitStack() as stack:
-        stack.callback(_remove_empty, new_folders)
+        stack.callback(_remove_empty, missing_folders(folder))
+        _try_to_write(folder)
         try:
-            stack.enter_context(keeping_others_out(folder))
+            stack.enter_context(keeping_others_out(folder) if lock else nullcontext())
         except BlockingIOError:
             raise SaveError(
                 f"another run is writing results to {folder}; wait for it, or choose another folder"
@@ -82,7 +66,7 @@ def _remove_empty(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-def try_to_write(save_dir: Path) -> None:
+def _try_to_write(save_dir: Path) -> None:
     """Make the folder of the results, and raise SaveError unless files can be made in it."""
     try:
         save_dir.mkdir(parents=True, exist_ok=True)
@@ -135,8 +119,10 @@ def outdated_notice(count: int) -> list[str]:
     """A notice of results that an earlier run had finished otherwise; [] for none."""
     if not count:
         return []
-    results = "1 result" if count == 1 else f"{count} results"
-    return [f"{results} of an earlier run had other settings, weights or another version, and were not kept"]
+    return [
+        f"{counted(count, 'result')} of an earlier run had other settings, weights or another version, and were not "
+        "kept"
+    ]
 
 
 def stale_results(work: Work, failed: Iterable[str]) -> list[str]:
@@ -156,7 +142,7 @@ def former_results(results: Iterable[Path]) -> list[str]:
     beside = sorted(path for path in set(beside) if os.path.isfile(path))  # a longer name may be too long
     if not beside:
         return []
-    files = "1 file" if len(beside) == 1 else f"{len(beside)} files"
+    files = counted(len(beside), "file")
     return [
         f"{beside[0].parent}: {files} of an earlier run, such as {beside[0].name}, have the names of results "
         "in another format; remove what is not wanted, or choose another folder"

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AUDIO
-from adasffuse.files import PARTIAL, real_path, remove_abandoned
-from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, Frame, is_video_name
+from adasffuse.files import PARTIAL, ends_like_a_file, real_path, remove_abandoned
+from adasffuse.images.frames import VIDEO_SUFFIXES, Frame, is_video_name
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import LOOKED_AT
 from adasffuse.images.read import IMAGE_SUFFIXES
@@ -30,7 +30,7 @@ from adasffuse.inference.frame_notices import FrameNotices, every
 from adasffuse.inference.frame_pairs import FramePairs, Frames, check_pair
 from adasffuse.inference.fuser import Fuser, Prepared
 from adasffuse.inference.results import alone_in_folder
-from adasffuse.messages import printable
+from adasffuse.messages import counted, printable
 from adasffuse.registration.aligner import Aligner
 
 _WAITING = 3  # frames that wait between two threads
@@ -63,7 +63,7 @@ class VideoReport:
     def summary(self) -> str:
         """A line, and another one where frames of A were repeated or not used."""
         lines = [
-            f"{self.frames} frames of {self.width}x{self.height} fused, {self.rate_of_work:.1f} frames/s in "
+            f"{counted(self.frames, 'frame')} of {self.width}x{self.height} fused, {self.rate_of_work:.1f} frames/s in "
             f"{self.network} -> {printable(self.output)}"
         ]
         if self.repeated or self.unused:
@@ -188,17 +188,17 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
         if any(real_path(output) == real_path(one.path) for one in (a, b)):
             raise ImageError(f"the result {output} would overwrite a source; choose another name")
         return
-    an_image = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
-    if output.suffix.lower() in OTHER_VIDEO_SUFFIXES or an_image or output.is_file():
-        raise ImageError(
-            f"{output} is no folder, and no video that is written; videos end in .mp4, .mkv, .mov or .m4v, other names "
-            "are folders of frames"
+    if ends_like_a_file(output) or output.is_file():
+        raise ValueError(
+            f"{output} is no folder, and no video that is written; videos end in {', '.join(VIDEO_SUFFIXES)}, other "
+            "names are folders of frames"
         )
     old = [path.name for path in output.iterdir()] if output.is_dir() else []
     old = sorted(name for name in old if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."))
     if old:
         raise ImageError(
-            f"{output} already holds {len(old)} images, such as {old[0]}; frames of two runs would mix: empty it, or "
+            f"{output} already holds {counted(len(old), 'image')}, such as {old[0]}; frames of two runs would mix: "
+            "empty it, or "
             "choose another folder"
         )
 

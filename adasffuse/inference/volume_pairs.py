@@ -21,7 +21,7 @@ from adasffuse.inference.folder import Done, FolderReport, conclude, joined, rep
 from adasffuse.inference.fuser import Fuser, settings_of
 from adasffuse.inference.journal import Journal, stamps
 from adasffuse.inference.ranks import Ranks
-from adasffuse.inference.results import alone_in, journal_of, note_result, open_folder, saving
+from adasffuse.inference.results import alone_in, journal_of, note_result, saving
 from adasffuse.inference.volume import WantedVolumes, fuse_planned, plan_volumes
 from adasffuse.inference.work import Work
 from adasffuse.messages import printable
@@ -48,7 +48,6 @@ def fuse_volume_pairs(
     """
     wanted, ranks = wanted or WantedVolumes(), ranks or Ranks()
     check_palette(wanted.palette, fuser.task)
-    open_folder(work)
     reading, windows = common_ranges(work, wanted)
     report = report_on(work, fuser)
     report.ranges = windows

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adasffuse.arguments import checked
-from adasffuse.files import name_of, real_path
+from adasffuse.files import name_of, real_path, refuse_file_name
 from adasffuse.images.folders import PANELS
 from adasffuse.images.formats import file_of
-from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, scene_of_files
-from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.trees import Groups, scenes_of_groups
 from adasffuse.images.volumes import is_volume, stem_of
 from adasffuse.images.write import DEPTHS, suffix_of
@@ -72,7 +70,7 @@ def find_work(
     Args:
         volumes, within: as in `adasffuse.images.pairs.find_scenes`.
     """
-    refuse_image_name(Path(save_dir))
+    refuse_file_name(Path(save_dir))
     scenes, problems = find_scenes(folder.folders, patterns, volumes, within)
     work = Work(folder, tuple(scenes), tuple(problems), Path(save_dir), volumes=volumes)
     refuse_to_overwrite(work)
@@ -98,7 +96,7 @@ def work_of_groups(
     Raises:
         ImageError: as `find_work`.
     """
-    refuse_image_name(Path(save_dir))
+    refuse_file_name(Path(save_dir))
     scenes, others = scenes_of_groups(groups, volumes, within)
     work = Work(folder, tuple(scenes), (*problems, *others), Path(save_dir), volumes=volumes)
     refuse_to_overwrite(work)
@@ -160,7 +158,7 @@ def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = No
     source, out = Path(source), Path(out)
     if source.is_file():
         return _work_of_scene(Scene(out.stem, (source, source)), out, camera=True)
-    refuse_image_name(out)
+    refuse_file_name(out)
     scenes, problems = find_scenes((source,), (pattern,))
     pairs = tuple(Scene(scene.paths[0].stem, scene.paths * 2) for scene in scenes)  # a pattern shares no names here
     work = Work(SceneFolder(name_of(source), (source, source)), pairs, tuple(problems), out, camera=True)
@@ -176,16 +174,6 @@ def _work_of_scene(scene: Scene, file: Path, camera: bool = False) -> Work:
     work = Work(folder, (scene,), (), file.parent, file, camera)
     refuse_to_overwrite(work)
     return work
-
-
-def refuse_image_name(save_dir: Path) -> None:
-    """Raise ValueError where what is to become a folder of results has the name of an image, a video or a volume."""
-    of_file = save_dir.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}
-    if (of_file or is_volume(save_dir)) and not save_dir.is_dir():
-        raise ValueError(
-            f"{save_dir}: results need a folder here, whose name does not end in {save_dir.suffix!r}; of two files, or "
-            f"of one stack, a file that ends in {', '.join(RESULT_SUFFIXES)} is written, too"
-        )
 
 
 def refuse_to_overwrite(work: Work) -> None:

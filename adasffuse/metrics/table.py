@@ -287,12 +287,14 @@ class ScoreTable:
         ]
         better = {metric: METRICS[metric].better for metric in self.metrics}
         content = {
+            "ok": bool(self.rows) and not self.empty_methods,
             "convention": self.convention,
             "better": better,
             "ranked": self.ranked,
             "compared": len(self.common_names()),
         }
-        content |= {"methods": methods, "images": images, "unscored": [asdict(one) for one in self.unscored]}
+        content |= {"methods": methods, "images": images, "failed": [asdict(one) for one in self.unscored]}
+        content["notices"] = self.notices
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     def _cells(self, best: str, second: str, skipped: str, shown: Callable[[str], str]) -> list[list[str]]:

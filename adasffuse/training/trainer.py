@@ -20,7 +20,7 @@ from tqdm import tqdm
 from adasffuse.arguments import checked
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.files import LOCK_FILE, PARTIAL, keeping_others_out, write_text
+from adasffuse.files import LOCK_FILE, PARTIAL, OutputError, keeping_others_out, write_text
 from adasffuse.images.image import ImageError
 from adasffuse.messages import not_written
 from adasffuse.metrics.workers import available_cores
@@ -74,7 +74,7 @@ def train(
     try:
         os.fspath(folder).encode()
     except UnicodeEncodeError as error:
-        raise ValueError(
+        raise OutputError(
             f"{folder}: TensorBoard writes to folders whose names are UTF-8; choose another name"
         ) from error
     with ExitStack() as stack:

@@ -19,6 +19,7 @@ from adasffuse.data.datasets.readers import Item, LayoutError, Origin, find_item
 from adasffuse.files import link_or_copy
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import read_image
+from adasffuse.messages import counted
 from adasffuse.tasks import TASKS
 
 _TEST_CASES = {"CT-MRI": {"34"}, "SPECT-MRI": {"4", "11"}}  # cases of the atlas
@@ -90,7 +91,7 @@ def _with_parts(data_set: DataSet, items: Sequence[Item], result: Prepared) -> l
     absent = listed - {item.stem for item in items}
     if absent:
         result.notices.append(
-            f"{len(absent)} names of our split are not in the source: {', '.join(sorted(absent)[:5])}"
+            f"{counted(len(absent), 'name')} of our split not in the source: {', '.join(sorted(absent)[:5])}"
         )
     return parted
 
