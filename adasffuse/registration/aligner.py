@@ -80,13 +80,13 @@ class Aligner:
         moving, target = (a, b) if self.grid == "b" else (b, a)
         if self.method == IGNORE:
             return Transform("translation", np.eye(3), b.pixels.shape[:2], a.pixels.shape[:2])
+        names = ("source A", "source B") if self.grid == "b" else ("source B", "source A")
         if self.method == POSITION:
-            names = ("source B", "source A") if self.grid == "b" else ("source A", "source B")
-            matrix = matrix_between(target, moving, names)
+            matrix = matrix_between(target, moving, names[::-1])
             return Transform("affine", matrix, target.pixels.shape[:2], moving.pixels.shape[:2])
         if self.calibration is None:
             try:
-                return estimate(moving, target, self.method, self.measure).transform
+                return estimate(moving, target, self.method, self.measure, names).transform
             except TurnedError:
                 raise
             except AlignmentError as error:
@@ -161,7 +161,7 @@ def calibrate(
     failed: list[tuple[str, str]] = []
     for name, a, b in pairs:
         try:
-            found.append(estimate(a, b, method, measure))
+            found.append(estimate(a, b, method, measure, ("source A", "source B")))
         except AlignmentError as error:
             failed.append((name, str(error)))
             continue
