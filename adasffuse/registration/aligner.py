@@ -22,6 +22,7 @@ from adasffuse.registration.estimate import Estimate, check_method, estimate, re
 from adasffuse.registration.transform import (
     METHODS,
     AlignmentError,
+    BesideError,
     Transform,
     TurnedError,
     corner_shift,
@@ -126,7 +127,14 @@ class Aligner:
         references = {image.plane.frame_of_reference for image in images if image.plane} - {""}
         if self.method == POSITION and len(references) > 1:
             a = replace(a, notices=(*a.notices, OTHER_FRAME.format("the other source")))
-        return [warp_image(a, transform), b] if self.grid == "b" else [a, warp_image(b, transform)]
+        try:
+            return [warp_image(a, transform), b] if self.grid == "b" else [a, warp_image(b, transform)]
+        except BesideError:
+            if self.method == POSITION:
+                raise AlignmentError(
+                    "the sources have no place in common, as their files say; give files of one place"
+                ) from None
+            raise
 
 
 def measure_of(task_id: str) -> str:

@@ -37,6 +37,10 @@ class TurnedError(AlignmentError):
         )
 
 
+class BesideError(AlignmentError):
+    """A transform that moves an image off the other one."""
+
+
 @checked
 @dataclass(frozen=True)
 class Transform:
@@ -166,7 +170,7 @@ def warp_image(image: Image, transform: Transform) -> Image:
             share = cv2.remap(holds, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             known[rows] &= share > 0.999
     if not inside.any():
-        raise AlignmentError("the transform moves the whole image off the other one; estimate it anew")
+        raise BesideError("the transform moves the whole image off the other one; estimate it anew")
     plane = None if image.plane is None else image.plane.without_place()
     if known.all():
         return replace(image, pixels=warped, valid=None, plane=plane)
