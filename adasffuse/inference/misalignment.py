@@ -14,6 +14,7 @@ from adasffuse.registration.turns import how_to_turn
 from adasffuse.tasks import Task
 
 _FEWEST_APART = 3  # pairs, of which half or more have to be so: 1 of 15 registered ones is
+_TURNED_SHARE = 1 / 4  # of the pairs, that have to be turned in one way: 1 of 15 registered scans seems to be in some
 _APART = "seem to have no edges in common: A and B are far off each other, show two scenes, or one of them shows little"
 _UNLIKE = (
     "seem to have nothing in common: A and B show two scenes, are mirrored or turned, or one of them shows little; "
@@ -126,7 +127,7 @@ def _without_shift(off: Sequence[tuple[str, Glance | None]]) -> tuple[dict[str, 
             turned.setdefault(seen.turned, []).append(name)
     apart = [name for name, seen in off if seen is not None and seen.apart]
     return (
-        {way: names for way, names in turned.items() if len(names) > MISTAKEN * len(off)},
+        {way: names for way, names in turned.items() if len(names) > _TURNED_SHARE * len(off)},
         apart if len(apart) >= max(_FEWEST_APART, len(off) / 2) else [],
         [name for name, seen in off if seen is not None and seen.unlike],
     )

@@ -89,7 +89,7 @@ _FIT_FOR_DISTORTION = 2.0  # more is needed by distortion: wrong pairs are disto
 _QUICK_SIDE, _QUICK_RADIUS, _QUICK_CELL = 128, 6, 12  # pixels
 _QUICK_PEAK = 3.5  # least peak of the correlation, standard deviations
 _TURNED_PEAK = 4.5  # the same of an image that is turned or mirrored
-_BETTER_TURNED = 0.1  # by which the fit of a scan grows if it is turned, see `turn_of_scan`
+_BETTER_TURNED = {True: 0.1, False: 0.2}  # by which the fit of scans that are registered, or not, grows if turned
 _NOTABLE = 0.015  # misalignment that is worth a notice, of the width
 
 
@@ -472,21 +472,27 @@ def _turn_in_common(pair: _Pair) -> str:
 
 
 def _turn_of_scan(pair: _Pair, registered: bool) -> str:
-    """`turn_of_scan`, the moving one against the target."""
+    """`turn_of_scan`, the moving one against the target.
+
+    Compared are information and prediction inside the outline, each at the best place nearby.
+    """
     inside = _inner(pair).lumas()
     information, prediction = Information(*inside, side=_CHECK_SIDE), Prediction(*inside)
 
     def fit(matrix: np.ndarray) -> float:
         return float(np.log(max(information(matrix), 1e-9)) - np.log(prediction(matrix)))
 
-    def fit_if(way: str, stages: Sequence) -> float:
-        return fit(register_by_information(*pair.lumas(), pair.turned(way).start, stages=stages))
+    def nearby(start: np.ndarray, stages: Sequence) -> float:
+        return fit(register_by_information(*pair.lumas(), start, stages=stages))
 
+    stages = COARSE if registered else SHIFTS
+    untouched = max(fit(pair.start), nearby(pair.start, stages))
     ways = [way for way in TURNS if size_of_turned(way, pair.moving.shape) == pair.moving.shape]
-    fits = {way: fit_if(way, SHIFTS) for way in ways}
-    way = max(fits, key=fits.get)
-    best = max(fits[way], fit_if(way, COARSE)) if registered else fits[way]
-    return way if best >= fit(pair.start) + _BETTER_TURNED else ""
+    turned = {way: nearby(pair.turned(way).start, SHIFTS) for way in ways}
+    way = max(turned, key=turned.get)
+    if registered:
+        turned[way] = max(turned[way], nearby(pair.turned(way).start, stages))
+    return way if turned[way] - untouched >= _BETTER_TURNED[registered] else ""
 
 
 def _estimate_scans(pair: _Pair, method: str, name: str) -> Estimate:
