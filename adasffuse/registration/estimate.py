@@ -490,8 +490,9 @@ def _turn_of_scan(pair: _Pair, registered: bool) -> str:
     ways = [way for way in TURNS if size_of_turned(way, pair.moving.shape) == pair.moving.shape]
     turned = {way: nearby(pair.turned(way).start, SHIFTS) for way in ways}
     way = max(turned, key=turned.get)
-    if registered:
-        turned[way] = max(turned[way], nearby(pair.turned(way).start, stages))
+    if registered:  # which nearly symmetrical heads are most often if they are mirrored
+        turned |= {one: nearby(pair.turned(one).start, stages) for one in (way, "mirrored left to right")}
+        way = max(turned, key=turned.get)
     return way if turned[way] - untouched >= _BETTER_TURNED[registered] else ""
 
 
