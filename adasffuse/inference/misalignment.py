@@ -14,7 +14,7 @@ from adasffuse.registration.turns import how_to_turn
 from adasffuse.tasks import Task
 
 _FEWEST_APART = 3  # pairs, of which half or more have to be so: 1 of 15 registered ones is
-_TURNED_SHARE = 1 / 4  # of the pairs, that have to be turned in one way: 1 of 15 registered scans seems to be in some
+_TURNED_SHARE = 1 / 4  # of the pairs, that have to be turned in one way: 5 of 40 right scans seem to be in some way
 _APART = "seem to have no edges in common: A and B are far off each other, show two scenes, or one of them shows little"
 _UNLIKE = (
     "seem to have nothing in common: A and B show two scenes, are mirrored or turned, or one of them shows little; "
