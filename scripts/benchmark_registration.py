@@ -2,6 +2,7 @@
 
 python scripts/benchmark_registration.py --root_path DATA/test --datasets IVF IVF_MSRS MIF/PET-MRI --count 8
 python scripts/benchmark_registration.py --root_path DATA/train --datasets IVF IVF_M3FD --checks
+python scripts/benchmark_registration.py --root_path DATA/train --datasets IVF --turns "mirrored left to right"
 python scripts/benchmark_registration.py --root_path DATA/train --datasets MIF/SPECT-MRI --slices 12
 python scripts/benchmark_registration.py --rendered 8 --heads 8
 python scripts/benchmark_registration.py --fields DATA/misaligned/IVF_MSRS --clean DATA/test/IVF_MSRS
@@ -23,14 +24,18 @@ one known movement and registered together, as `align --save` does.
 
 --checks: number of accepted pairs: original, moved, and of different scenes (two per pair); processor time of the
 misalignment score; and the share of image quarters in which registering the original pair raises the correlation of
-gradient strengths, which the estimate does not use.  --rendered: displacement of aligned images, and corner error after
-known affine and perspective movements.  --heads: corner error of rendered functional scans against the aligned MRI,
-original and moved.
+gradient strengths, which the estimate does not use.  --turns: number of pairs in which source A is suspected to be
+turned or mirrored, as A comes and after it was turned in each of the seven ways: of pairs that are not registered, and
+of those that registration accepts; and what it refuses with the turn as the reason.
+
+--rendered: displacement of aligned images, and corner error after known affine and perspective movements.  --heads:
+corner error of rendered functional scans against the aligned MRI, original and moved.
 """
 
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,18 +54,31 @@ from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 from adasffuse.inference.fuser import load_fuser
+from adasffuse.inference.misalignment import seen_misalignment
 from adasffuse.metrics import evaluate
 from adasffuse.process import run_script, say
 from adasffuse.registration.aligner import Aligner, calibrate, measure_of
 from adasffuse.registration.estimate import estimate, misalignment
 from adasffuse.registration.palette import palette_values
-from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
+from adasffuse.registration.transform import (
+    METHODS,
+    AlignmentError,
+    Transform,
+    TurnedError,
+    corner_shift,
+    warp_image,
+)
+from adasffuse.registration.turns import TURNS, size_of_turned, turn_matrix
 from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 
 OFFSET = 0.05  # largest movement of the corners, of the width
 SHOWN = 0.1  # pixels of a higher luminance are not black
+UNDONE = {  # what undoes a turn, where that is another one
+    "turned by 90 degrees clockwise": "turned by 90 degrees counterclockwise",
+    "turned by 90 degrees counterclockwise": "turned by 90 degrees clockwise",
+}
 FUNCTIONAL_BLUR = 3  # pixels, standard deviation
 
 
@@ -93,6 +111,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--checks", action="store_true", help="show which pairs are accepted and improved, in place of the errors"
+    )
+    parser.add_argument(
+        "--turns",
+        nargs="*",
+        choices=tuple(TURNS),
+        help="show which images that are turned in these ways are noticed, in place of the errors (default: all ways)",
     )
     parser.add_argument(
         "--rendered",
@@ -131,6 +155,8 @@ def run(args: argparse.Namespace) -> None:
                 scenes = {"even": scenes[::2], "odd": scenes[1::2], None: scenes}[args.half]
                 if args.slices:
                     say(slices_line(folder.name, scenes, args))
+                elif args.turns is not None:
+                    say(turns_line(folder.name, scenes, args))
                 elif args.checks:
                     pairs = [read_scene(scene) for scene in pick_evenly(scenes, args.count)]
                     say(checks_line(folder.name, pairs, measure_of(find_task(folder.name).id), args))
@@ -280,6 +306,52 @@ def checks_line(name: str, pairs: list[Sequence[Image]], measure: str, args: arg
         f"different scenes; gradients agree better in {np.mean(improved):.0%} of {len(improved)} quarters; score "
         f"{1e3 * np.median(seconds):.0f} ms"
     )
+
+
+def turns_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str:
+    """How often source A seems to be turned: as it comes, and after it was turned in some ways."""
+    task = find_task(name)
+    aligner = Aligner(args.method, measure=measure_of(task.id))
+    scenes = pick_evenly(scenes, args.count)
+    found = {way: Counter() for way in ("", *(args.turns or TURNS))}
+    for scene in scenes:
+        a, b = read_scene(scene)
+        for way, count in found.items():
+            moving, right = turned(a, way), UNDONE.get(way, way)
+            seen = seen_misalignment(task, [moving, b], None)
+            said = "" if seen is None else seen.turned
+            count["suspected"] += said != ""
+            count["right"] += said == right
+            try:
+                images = aligner.align([moving, b])
+            except TurnedError as error:
+                count["named" if error.way == right else "named wrongly"] += 1
+            except AlignmentError:
+                count["refused"] += 1
+            else:
+                seen = seen_misalignment(task, images, aligner)
+                said = "" if seen is None else seen.turned
+                count["accepted"] += 1
+                count["suspected, registered"] += said != ""
+                count["right, registered"] += said == right
+    lines = [f"{name}: {len(scenes)} pairs"]
+    for way, count in found.items():
+        lines.append(
+            f"  A {way or 'as it comes'}: {count['suspected']} suspected, {count['right'] if way else 0} rightly; "
+            f"{count['accepted']} registered, {count['suspected, registered']} of them suspected, "
+            f"{count['right, registered'] if way else 0} rightly; {count['named']} refused for the right turn, "
+            f"{count['named wrongly']} for a wrong one, {count['refused']} for none"
+        )
+    return "\n".join(lines)
+
+
+def turned(image: Image, way: str) -> Image:
+    """An image turned in one of the `TURNS`, '' for none."""
+    if not way:
+        return image
+    size = image.pixels.shape[:2]
+    matrix, flags = turn_matrix(way, size)[:2], cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return replace(image, pixels=cv2.warpAffine(image.pixels, matrix, size_of_turned(way, size)[::-1], flags=flags))
 
 
 def summary(errors: list[float]) -> str:

@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 import tifffile
-from tiny import texture, write_weights
+from skimage import data as photographs
+from tiny import network, texture, write_weights
 
-from adasffuse.cli import fuse
+from adasffuse.cli import align, fuse
 from adasffuse.images.image import ImageError
 from adasffuse.images.plane import check_same_places, matrix_between
 from adasffuse.images.read import read_image
+from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.stack import StackOptions, fuse_stack
+from adasffuse.tasks import KINDS, TASKS
 
 SIZE = (48, 64)
 
@@ -85,6 +89,56 @@ def test_pixels_of_other_places_are_refused_or_resampled(run, tmp_path, capsys):
         "its place on the map (GeoTIFF) is not kept: only pairs keep it, on their own pixels" in capsys.readouterr().out
     )
     assert 33550 not in tifffile.TiffFile(tmp_path / "f.tif").pages.first.tags
+
+
+def test_maps_that_do_not_meet_have_no_common_pixels(run, tmp_path, capsys):
+    b = orthophoto(tmp_path / "rgb.tif")
+    cases = (
+        ({"east": 510000.0}, "no place in common, as their files say; give files of one place"),
+        ({"code": 4326}, "source A lies on the map in EPSG:4326, source B in EPSG:32632: bring both"),
+    )
+    for place, said in cases:
+        a = thermal(tmp_path / "ir.tif", **place)
+        assert run(a, b, "-o", tmp_path / "f.tif", "--resample", "b") == 1
+        assert said in capsys.readouterr().out
+    assert run(thermal(tmp_path / "ir.tif", east=510000.0), b, "-o", tmp_path / "f.tif") == 1
+    assert "lie up to 10000 units of the map apart" in capsys.readouterr().out
+
+
+def test_aligned_sources_keep_the_place_of_the_pixels_that_they_have(tmp_path, capsys):
+    pixels = (photographs.coffee()[::3, ::3].mean(axis=2)).astype(np.uint8)
+    a = write(tmp_path / "ir.tif", np.roll(pixels, 4, axis=1), on_map(east=600000.0))
+    b = write(tmp_path / "rgb.tif", pixels, on_map())
+    out = tmp_path / "out"
+    files = [out / name / "rgb.tif" for name in ("infrared", "visible")]
+    said = [str(a), str(b), "--task", "ivf", "--method", "translation", "-o", str(out)]
+    assert align.run([*said, "--keep_metadata", "gps"]) == 0
+    assert "exact 0" not in capsys.readouterr().out  # alpha says where there is no data
+    images = [read_image(file) for file in files]
+    check_same_places("ab", [read_image(b), *images])
+    assert not images[0].valid[:, -3:].any() and images[1].valid is None
+    assert align.run([*said, "--grid", "a", "--keep_metadata", "gps"]) == 0
+    check_same_places("ab", [read_image(a), *map(read_image, files)])
+    assert align.run(said) == 0
+    assert "exact 0" in capsys.readouterr().out and read_image(out / "visible" / "rgb.png").plane is None
+    assert align.run([*said[:-2], "--keep_metadata", "gps"]) == 2
+    assert "--keep_metadata is for the aligned sources that -o writes" in capsys.readouterr().err
+
+
+def test_images_of_a_stack_that_lie_elsewhere_are_refused(tmp_path):
+    fuser = Fuser(network(patch=4, exposure=True, contrast=True, kinds=KINDS), TASKS["mef"], precision="float32")
+    image = photographs.coffee()[::4, ::4]
+    paths = [
+        write(tmp_path / f"{k}.tif", (image * share).astype(np.uint8), on_map(east=500000.0 + east))
+        for k, (share, east) in enumerate(((0.4, 0), (0.7, 0), (1.0, 3)))
+    ]
+    said = "0.tif and .*2.tif lie up to 3 units of the map apart.*register them by --align of adasffuse stack"
+    with pytest.raises(ImageError, match=said):
+        fuse_stack(fuser, paths)
+    with pytest.raises(ImageError, match=said):
+        fuser(paths)
+    assert fuse_stack(fuser, paths, StackOptions(align="translation")).used == 3
+    assert fuse_stack(fuser, paths[:2]).used == 2
 
 
 def test_the_way_from_one_map_to_another(tmp_path):

@@ -21,15 +21,16 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import results as results_module
 from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.misalignment import misaligned_frames_notice, misaligned_pairs_notice
+from adasffuse.inference.misalignment import misaligned_frames_notice, misaligned_pairs_notice, seen_misalignment
 from adasffuse.registration import aligner as aligner_module
 from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load_calibration
-from adasffuse.registration.estimate import Glance, estimate, misalignment, notable_misalignment
+from adasffuse.registration.estimate import Glance, estimate, misalignment, notable_misalignment, turn_of_scan
 from adasffuse.registration.matching import Correlation, prominence
 from adasffuse.registration.palette import palette_values
 from adasffuse.registration.prediction import Prediction
 from adasffuse.registration.refinement import SmoothInformation, refine_by_information
 from adasffuse.registration.transform import AlignmentError, Transform, corner_shift, identity, warp_image
+from adasffuse.registration.turns import TURNS, how_to_turn, size_of_turned, turn_matrix
 from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
 from adasffuse.scenes.texture import smooth_noise
@@ -209,25 +210,68 @@ def test_fields_of_view_that_differ_at_one_size(street):
     assert corner_shift(found.matrix, matrix, SIZE) < 2
 
 
-def test_a_camera_that_hangs_upside_down_is_told(street):
+UNTURNED = {  # NumPy's way to undo what was done to an image, and ImageMagick's
+    "turned by 180 degrees": (lambda image: image[::-1, ::-1], "-rotate 180"),
+    "turned by 90 degrees clockwise": (lambda image: np.rot90(image, -1), "-rotate 90"),
+    "turned by 90 degrees counterclockwise": (np.rot90, "-rotate 270"),
+    "mirrored left to right": (np.fliplr, "-flop"),
+    "mirrored top to bottom": (np.flipud, "-flip"),
+    "mirrored at its diagonal": (lambda image: np.swapaxes(image, 0, 1), "-transpose"),
+    "mirrored at its other diagonal": (lambda image: np.swapaxes(image[::-1, ::-1], 0, 1), "-transverse"),
+}
+
+
+@pytest.mark.parametrize("way", TURNS)
+def test_the_positions_in_a_turned_image(way):
+    image = texture(20, 30, 1)
+    size = size_of_turned(way, image.shape)
+    turned = cv2.warpAffine(image, turn_matrix(way, image.shape)[:2], size[::-1], flags=cv2.WARP_INVERSE_MAP)
+    assert np.array_equal(turned, UNTURNED[way][0](image))
+    assert f" {UNTURNED[way][1]} " in how_to_turn(way)
+
+
+def as_turned(image, way):
+    """The image that becomes this one when it is turned in a way."""
+    other = {"clockwise": "counterclockwise", "counterclockwise": "clockwise"}
+    *words, last = way.split()
+    return Image(np.ascontiguousarray(UNTURNED[" ".join([*words, other.get(last, last)])][0](image.pixels)))
+
+
+@pytest.mark.parametrize("way", ["turned by 180 degrees", "turned by 90 degrees clockwise", "mirrored top to bottom"])
+def test_a_camera_that_hangs_upside_down_or_sees_through_a_mirror_is_told(street, way):
     infrared, visible = street
-    turned = Image(np.ascontiguousarray(infrared.pixels[::-1, ::-1]))
-    assert notable_misalignment(turned, visible).turned and misalignment(turned, visible) is None
-    assert notable_misalignment(turned, visible, "medical") is None
-    small = Image(cv2.resize(turned.pixels, (200, 150), interpolation=cv2.INTER_AREA))
-    for image in (turned, small):
-        with pytest.raises(AlignmentError, match="if one of them is turned by 180 degrees; turn one source") as caught:
-            Aligner().transform(image, visible)
-        assert "calibration" not in str(caught.value)
+    turned = as_turned(infrared, way)
+    if turned.pixels.shape == infrared.pixels.shape:
+        assert notable_misalignment(turned, visible).turned == way and misalignment(turned, visible) is None
+        assert notable_misalignment(turned, visible, "medical") is None
+    small = Image(cv2.resize(turned.pixels, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA))
+    with pytest.raises(AlignmentError, match=f"only if source A is {way}; turn its files") as caught:
+        Aligner().transform(small, visible)
+    assert "calibration" not in str(caught.value)
+    with pytest.raises(AlignmentError, match=f"only if source B is {way}; turn its files"):
+        Aligner(grid="a").transform(visible, turned)
+
+
+def test_a_turned_scan_is_told_as_it_comes_and_a_mirrored_one_also_registered():
+    case = head(0, 192)
+    scan, mri = (Image(np.float32(case[key]) / 255) for key in ("PET", "MRI"))
+    assert turn_of_scan(scan, mri, registered=False) == turn_of_scan(scan, mri, registered=True) == ""
+    for way in ("turned by 90 degrees clockwise", "mirrored left to right"):
+        turned = as_turned(scan, way)
+        assert seen_misalignment(TASKS["mif"], [turned, mri], None) == Glance(None, way)
+    aligner = Aligner(measure="medical")
+    images = aligner.align([turned, mri])
+    assert seen_misalignment(TASKS["mif"], images, aligner) == Glance(None, way)
+    with pytest.raises(AlignmentError, match="only if source A is turned by 90 degrees clockwise"):
+        Aligner("translation", measure="medical").align([as_turned(scan, "turned by 90 degrees clockwise"), mri])
 
 
 def test_notices_of_sources_that_are_turned():
-    seen = [Glance(None, turned=True), None, Glance(20.0)]
+    seen = [Glance(None, turned="mirrored left to right"), None, Glance(20.0)]
     off, turned = misaligned_pairs_notice(list(zip("xyz", seen)), None)
     assert off.startswith("1 of 3 pairs seem not to lie on each other, z by about 20 pixels")
-    assert (
-        turned.startswith("in 1 of 3 pairs, such as x, A and B seem to be turned by 180 degrees") and "EXIF" in turned
-    )
+    assert turned.startswith("in 1 of 3 pairs, such as x, A seems to fit B only if it is mirrored left to right;")
+    assert "-flop" in turned and "EXIF" in turned
     off, turned = misaligned_frames_notice(seen, None)
     assert "1 of 3 frames looked at, by about 20 pixels" in off and "turn one source" in turned
     assert misaligned_frames_notice([*seen, seen[0]], None) == [turned.replace("1 of 3", "2 of 4")]  # one reason

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from adasffuse.cli.arguments import (
     ReportingParser,
     add_grid_option,
     add_json_option,
+    add_metadata_option,
     add_out_option,
     add_source_options,
     check_report_name,
@@ -40,16 +41,18 @@ from adasffuse.files import check_outputs, name_of, remove_abandoned, replacing_
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.metadata import lost_place, read_metadata
 from adasffuse.images.notices import few_of_each, notices_of, notices_of_files, swapped_notice
 from adasffuse.images.pairs import Scene, read_scene, scene_of_files
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.trees import scenes_in
 from adasffuse.images.write import DEPTHS, suffix_of
+from adasffuse.inference.misalignment import misaligned_pairs_notice, seen_misalignment
 from adasffuse.inference.results import SaveError, alone_in_folder, former_results, save_result
 from adasffuse.messages import counted, printable, told
 from adasffuse.process import say, say_all_notices, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, Calibration, calibrate, load_calibration, measure_of
-from adasffuse.registration.estimate import MEASURES
+from adasffuse.registration.estimate import MEASURES, Glance
 from adasffuse.registration.transform import METHODS, warp_image
 from adasffuse.tasks import TASKS, Task, guess_task
 
@@ -101,6 +104,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     what.add_argument(
         "--save", type=given_path, metavar="FILE", help="write a calibration, JSON: the median over all pairs"
     )
+    add_metadata_option(what, "each source")
     add_json_option(what)
     reading = parser.add_argument_group("reading the sources")
     reading.add_argument(
@@ -121,6 +125,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     if not complete_sources(args):
         parser.error(f"give two sources, A and B, {OR_ONE_FOLDER}")
     try:
+        if args.keep_metadata != "none" and args.out is None:
+            raise ValueError("--keep_metadata is for the aligned sources that -o writes")
         if args.calibration is not None and (args.method or args.measure):
             raise ValueError("--calibration applies what is known; leave out --method and --measure, or estimate anew")
         args.task = _task(args)
@@ -157,6 +163,8 @@ class _Seen:
         self._of_job = job.notices
         self._task = args.task or TASKS["mif" if args.measure == "medical" else "ivf"]
         self._texts: list[tuple[Path, str]] = []
+        self._off: list[tuple[str, Glance | None]] = []
+        self._aligner: Aligner | None = None
         self._colored, self._count = [0, 0], 0
 
     def add(self, scene: Scene, images: Sequence[Image]) -> None:
@@ -165,11 +173,21 @@ class _Seen:
         for number, image in enumerate(images):
             self._colored[number] += is_colorful(image.pixels)
 
+    def add_aligned(self, scene: Scene, images: Sequence[Image], aligner: Aligner) -> None:
+        """The same of images that an aligner has brought to one grid."""
+        self._aligner = aligner
+        self._off.append((scene.stem, seen_misalignment(self._task, images, aligner)))
+
+    def say(self, path: Path, text: str) -> None:
+        """A notice of a file, '' for none."""
+        self._texts += [(path, text)] if text else []
+
     def notices(self) -> list[str]:
         return [
             *self._of_job,
             *swapped_notice(self._task, self._colored, self._count),
             *notices_of_files(self._texts),
+            *misaligned_pairs_notice(self._off, self._aligner),
         ]
 
 
@@ -208,9 +226,10 @@ class _Job:
         ranges = resolve_ranges(specs, columns, no_data, thermal)
         return _Job(scenes, ranges, no_data, names, problems, notices, thermal)
 
-    def results(self, out: Path, scene: Scene, depth: str) -> list[Path]:
-        """Where both sources of a scene go, of depth '8', '16' or 'float'."""
-        return [out / name / f"{scene.stem}{suffix_of(depth)}" for name in self.names]
+    def results(self, out: Path, scene: Scene, depth: str, on_map: bool = False) -> list[Path]:
+        """Where both sources of a scene go, of depth '8', '16' or 'float'; TIFF where they keep a place on the map."""
+        suffix = suffix_of("float" if on_map else depth)
+        return [out / name / f"{scene.stem}{suffix}" for name in self.names]
 
     def read(self, scene: Scene) -> list[Image]:
         thermal = tuple(is_thermal(number, path, self.thermal) for number, path in enumerate(scene.paths))
@@ -277,13 +296,13 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     written: list[Path] = []
     seen = _Seen(job, args)
-    empty: list[float] = []  # share of pixels without data, of each warped image that has some
+    empty: list[float] = []  # share of pixels without data, of each warped image that has some and is black there
     began = time.perf_counter()
     with nullcontext() if args.out is None else alone_in_folder(args.out):
         for scene in job.scenes:
             started = time.perf_counter()
             try:
-                row, files, lacking = _align_pair(job, scene, aligner, args.out, seen)
+                row, files, lacking = _align_pair(job, scene, aligner, args, seen)
             except SaveError:
                 raise
             except (ValueError, OSError) as error:
@@ -313,27 +332,34 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
 
 
 def _align_pair(
-    job: _Job, scene: Scene, aligner: Aligner, out: Path | None, seen: _Seen
+    job: _Job, scene: Scene, aligner: Aligner, args: argparse.Namespace, seen: _Seen
 ) -> tuple[dict[str, Any], list[Path], float]:
-    """Register a pair, and write both sources below `out` where it is given.
+    """Register a pair, and write both sources below `args.out` where it is given.
 
     Returns:
-        JSON values for the report, the files that were written, and the share of the warped image without data.
+        JSON values for the report, the files that were written, and the share of the warped image without data, 0 where
+        its file says so itself.
     """
     images = job.read(scene)
     seen.add(scene, images)
     transform = aligner.transform(*images)
     row: dict[str, Any] = {"name": scene.stem, "sources": list(map(str, scene.paths))}
     files, lacking = [], 0.0
-    if out is not None:
-        moved = 0 if aligner.grid == "b" else 1
-        images[moved] = warp_image(images[moved], transform)
-        if images[moved].valid is not None:
+    moved = 0 if aligner.grid == "b" else 1
+    images[moved] = warp_image(images[moved], transform)
+    seen.add_aligned(scene, images, aligner)
+    if args.out is not None:
+        kept = [read_metadata(path, args.keep_metadata, images) for path in scene.paths]
+        on_map = [one is not None and bool(one.map_tags) for one in kept]
+        if images[moved].valid is not None and not on_map[moved]:
             lacking = float(1 - images[moved].valid.mean())
-        files = [job.results(out, scene, image.depth)[k] for k, image in enumerate(images)]
+        files = [job.results(args.out, scene, image.depth, on_map[k])[k] for k, image in enumerate(images)]
         with replacing_all() as new:
-            for file, image in zip(files, images):
-                save_result(new(file), image.pixels, image.depth)
+            for file, image, one in zip(files, images, kept):
+                one = None if one is None else replace(one, valid=image.valid)
+                save_result(new(file), image.pixels, image.depth, one)
+        for path, file, one in zip(scene.paths, files, kept):
+            seen.say(path, lost_place(file, one))
         row["results"] = list(map(str, files))
     mean, largest = transform.shifts()
     row |= {"off": round(mean, 2), "largest": round(largest, 2)}

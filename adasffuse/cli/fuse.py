@@ -277,7 +277,9 @@ def _aligner(args: argparse.Namespace, task: Task, given: Given) -> Aligner | No
     if args.resample == RESAMPLED[0]:
         return aligner
     if aligner is not None or args.grid:
-        raise ValueError("--resample says where DICOM slices lie; leave out --align, --calibration and --grid")
+        raise ValueError(
+            "--resample goes by where the files say that they lie; leave out --align, --calibration and --grid"
+        )
     return Aligner(IGNORE) if args.resample == IGNORE else Aligner(POSITION, args.resample)
 
 

@@ -217,7 +217,7 @@ def _notices(task: Task, images: Sequence[Image], align: Aligner | None) -> list
         notices.append("the sources are equal, pixel by pixel; was one image given twice?")
     off = seen_misalignment(task, images, align)
     if off is not None and off.turned:
-        notices.append("the images seem to be turned by 180 degrees against each other; turn one of them")
+        notices.append(f"the first image seems to fit the second only if it is {off.turned}; turn it")
     elif off is not None and off.unlike:
         notices.append("the images seem to have nothing in common; are they of one scene?")
     elif off is not None and off.shift is not None:

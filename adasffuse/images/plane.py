@@ -16,6 +16,11 @@ _SAME_SLICE = 0.5  # of the thickness, by which corners may lie apart across the
 _BY_PLACE = "--resample b of adasffuse fuse brings the first to the pixels of the second, by where both lie"
 _REGISTER = "register them by --align of adasffuse fuse"
 IF_WRONG = "where the files are wrong about it, adasffuse fuse with --resample ignore fuses equal {}"
+_PIXELS_IF_WRONG = IF_WRONG.format("pixels")
+_IN_STACK = (
+    "a stack is not resampled: bring its images to one grid first (gdalwarp), or, where the files are wrong about it, "
+    "register them by --align of adasffuse stack"
+)
 _SERIES = "give slices of one place, or fuse their series as volumes: adasffuse fuse A B -o NAME.nii.gz --resample b"
 
 OTHER_FRAME = (
@@ -32,26 +37,36 @@ def check_same_places(names: Sequence[object], images: Sequence[Image]) -> None:
     Two maps need one coordinate system.
     """
     for name, image in zip(names[1:], images[1:]):
-        one, other = images[0].plane, image.plane
-        if one is None or other is None:
-            continue
-        _check_maps(names[0], name, one, other)
-        _check_spacings(names[0], name, one, other)
-        if not (_is_placed(one) and _is_placed(other)):
-            continue
-        unnamed = not one.frame_of_reference and not (one.map_tags and other.map_tags)
-        if unnamed or one.frame_of_reference != other.frame_of_reference:
-            continue
-        shape = image.pixels.shape[:2]
-        within, across = _distances(_corners(one, shape) - _corners(other, shape), other)
-        is_other_slice = across > _most_across(one, other)
-        if is_other_slice or within > _SAME_PLACE * max(other.spacing):
-            far = float(np.hypot(within, across))
-            cure = _SERIES if is_other_slice else _BY_PLACE
-            raise ImageError(
-                f"{names[0]} and {name} lie up to {_far(far, other)} apart, as both say in one frame of reference: "
-                f"equal pixels do not show the same places; {cure}; {IF_WRONG.format('pixels')}"
-            )
+        planes = images[0].plane, image.plane
+        check_same_place((names[0], name), planes, image.pixels.shape[:2], in_stack=len(images) > 2)
+
+
+def check_same_place(
+    names: tuple[object, object],
+    planes: tuple[Plane | None, Plane | None],
+    shape: tuple[int, int],
+    in_stack: bool = False,
+) -> None:
+    """`check_same_places` for what the files of two images of a height and width say; of a stack by other cures."""
+    one, other = planes
+    if one is None or other is None:
+        return
+    _check_maps(*names, one, other, in_stack)
+    _check_spacings(*names, one, other, in_stack)
+    if not (_is_placed(one) and _is_placed(other)):
+        return
+    unnamed = not one.frame_of_reference and not (one.map_tags and other.map_tags)
+    if unnamed or one.frame_of_reference != other.frame_of_reference:
+        return
+    within, across = _distances(_corners(one, shape) - _corners(other, shape), other)
+    is_other_slice = across > _most_across(one, other)
+    if is_other_slice or within > _SAME_PLACE * max(other.spacing):
+        far = float(np.hypot(within, across))
+        cure = _IN_STACK if in_stack else f"{_SERIES if is_other_slice else _BY_PLACE}; {_PIXELS_IF_WRONG}"
+        raise ImageError(
+            f"{names[0]} and {names[1]} lie up to {_far(far, other)} apart, as both say in one frame of reference: "
+            f"equal pixels do not show the same places; {cure}"
+        )
 
 
 def check_order(names: Sequence[object], modalities: Sequence[str], kinds: Sequence[str]) -> None:
@@ -89,10 +104,11 @@ def matrix_between(target: Image, moving: Image, names: Sequence[str]) -> np.nda
         if image.plane is None or not _is_placed(image.plane):
             raise ImageError(
                 f"{name} does not say where its pixels lie (DICOM's ImagePositionPatient, ImageOrientationPatient and "
-                f"PixelSpacing; GeoTIFF's tags), so it cannot be resampled; {_REGISTER}"
+                f"PixelSpacing; GeoTIFF's tags), so it cannot be resampled; {_REGISTER}, or, where a world file (.tfw, "
+                ".jgw, .pgw) says it, make a GeoTIFF of both: gdal_translate -a_srs EPSG:CODE IN OUT.tif"
             )
     one, other = target.plane, moving.plane
-    _check_maps(*names, one, other)
+    _check_maps(*names[::-1], other, one)
     _, across = _distances(_corners(one, target.pixels.shape[:2]) - np.array(other.corner), other)
     if across > _most_across(one, other):
         raise ImageError(f"{names[0]} and {names[1]} are slices {across:.1f} mm apart, as both say; {_SERIES}")
@@ -104,22 +120,24 @@ def matrix_between(target: Image, moving: Image, names: Sequence[str]) -> np.nda
     return matrix
 
 
-def _check_maps(name: object, other_name: object, one: Plane, other: Plane) -> None:
+def _check_maps(name: object, other_name: object, one: Plane, other: Plane, in_stack: bool = False) -> None:
     """Raise ImageError for two places on maps in coordinate systems that have different names."""
     systems = [plane.frame_of_reference for plane in (one, other) if plane.map_tags and plane.frame_of_reference]
     if len(set(systems)) == 2:
         raise ImageError(
             f"{name} lies on the map in {systems[0]}, {other_name} in {systems[1]}: bring both to one coordinate "
-            f"system by GIS software (gdalwarp -t_srs {systems[1]} ...); {IF_WRONG.format('pixels')}"
+            f"system by GIS software (gdalwarp -t_srs {systems[1]} ...); {_IN_STACK if in_stack else _PIXELS_IF_WRONG}"
         )
 
 
 def _far(distance: float, plane: Plane) -> str:
     """A distance with its unit."""
-    return f"{distance:.4g} units of the map" if plane.map_tags else f"{distance:.1f} mm"
+    if not plane.map_tags:
+        return f"{distance:.1f} mm"
+    return f"{np.format_float_positional(distance, precision=4, fractional=False, trim='-')} units of the map"
 
 
-def _check_spacings(name: object, other_name: object, one: Plane, other: Plane) -> None:
+def _check_spacings(name: object, other_name: object, one: Plane, other: Plane, in_stack: bool) -> None:
     """Raise ImageError where sizes of pixels differ that are stated in one way."""
     in_body = one.spacing is not None and other.spacing is not None  # at the detector they may differ then
     sizes = (one.spacing, other.spacing) if in_body else (one.detector_spacing, other.detector_spacing)
@@ -127,10 +145,10 @@ def _check_spacings(name: object, other_name: object, one: Plane, other: Plane) 
         return
     texts = [" x ".join(f"{value:g}" for value in size) for size in sizes]
     unit = " on the map" if one.map_tags else " mm"
-    cure = _BY_PLACE if _is_placed(one) and _is_placed(other) else _REGISTER
+    cure = f"{_BY_PLACE if _is_placed(one) and _is_placed(other) else _REGISTER}; {_PIXELS_IF_WRONG}"
     raise ImageError(
         f"{name} has pixels of {texts[0]}{unit}, {other_name} of {texts[1]}{unit}: equal pixels do not show the same "
-        f"places; {cure}; {IF_WRONG.format('pixels')}"
+        f"places; {_IN_STACK if in_stack else cure}"
     )
 
 

@@ -9,11 +9,13 @@ from adasffuse.images.notices import MISTAKEN
 from adasffuse.inference.movement import MovementWatch
 from adasffuse.messages import counted
 from adasffuse.registration.aligner import Aligner, measure_of
-from adasffuse.registration.estimate import CROSS_MODAL, Glance, notable_misalignment
+from adasffuse.registration.estimate import CROSS_MODAL, Glance, notable_misalignment, turn_of_scan
 from adasffuse.registration.stacks import same_scene, thumbnail
+from adasffuse.registration.turns import how_to_turn
 from adasffuse.tasks import Task
 
 _FEWEST_APART = 3  # pairs, of which half or more have to be so: 1 of 15 registered ones is
+_TURNED_SHARE = 1 / 4  # of the pairs, that have to be turned in one way: 5 of 40 right scans seem to be in some way
 _APART = "seem to have no edges in common: A and B are far off each other, show two scenes, or one of them shows little"
 _UNLIKE = (
     "seem to have nothing in common: A and B show two scenes, are mirrored or turned, or one of them shows little; "
@@ -28,26 +30,29 @@ _RECALIBRATE = (
     f"were the cameras moved, since their calibration or while they recorded? look at the results; {_SAVE} makes a new "
     "calibration"
 )
-_TURN = (
-    "they are fused as they are; files are turned as they say themselves (EXIF, the rotation of a video): turn one "
-    "source, or correct what its files say"
-)
-_TURN_LIVE = "they are fused as they are; turn one camera, or its image where the camera is set up"
+_TURN_VIDEO = "turn one source, or correct the rotation that its file states"
+_TURN_LIVE = "turn one camera, or its image where the camera is set up"
 
 
 def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None) -> Glance | None:
     """How sources seem not to lie on each other, where that is worth a notice.
 
     None also where nothing is known, and where `align` has registered this pair by itself: it refuses what it cannot.
+    But it registers mirrored scans, so these are looked for all the same.
 
     Args:
         images: as they will be fused.
     """
     registered = align is not None and align.calibration is None
+    measure = measure_of(task.id)
+    if len(images) == 2 and measure == "medical":
+        way = turn_of_scan(*images, align is not None)
+        if way:
+            return Glance(None, way)
     if registered or len(images) != 2:
         return None
     if task.id in CROSS_MODAL:
-        return notable_misalignment(*images, measure_of(task.id))
+        return notable_misalignment(*images, measure)
     shows = all(measure_content(image.pixels, image.valid) > 0 for image in images)
     if shows and not same_scene(*(thumbnail(luma_of(image.pixels)) for image in images)):
         return Glance(None, unlike=True)
@@ -70,14 +75,12 @@ def misaligned_pairs_notice(off: Sequence[tuple[str, Glance | None]], align: Ali
         pixels, name = max(shifts)
         notices.append(
             f"{len(shifts)} of {counted(len(off), 'pair')} seem not to lie on each other, {name} by about "
-            f"{pixels:.0f} pixels; "
-            f"{cure}"
+            f"{pixels:.0f} pixels; {cure}"
         )
-    if turned:
+    for way, names in turned.items():
         notices.append(
-            f"in {len(turned)} of {counted(len(off), 'pair')}, such as {turned[0]}, A and B seem to be turned by "
-            "180 degrees "
-            f"against each other; {_TURN}"
+            f"in {len(names)} of {counted(len(off), 'pair')}, such as {names[0]}, A seems to fit B only if it is "
+            f"{way}; they are used as they are: {how_to_turn(way)}, or correct the orientation that they state (EXIF)"
         )
     if apart:
         notices.append(f"{len(apart)} of {counted(len(off), 'pair')}, such as {apart[0]}, {_APART}; {cure}")
@@ -97,16 +100,15 @@ def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None
     shifts = [seen.shift for seen in off if seen is not None and seen.shift is not None]
     turned, apart, unlike = _without_shift([("", seen) for seen in off])
     notices = []
-    if len(shifts) > MISTAKEN * len(off) and len(shifts) >= len(turned):
+    if len(shifts) > MISTAKEN * len(off) and len(shifts) >= sum(map(len, turned.values())):
         notices.append(
             f"A and B seem not to lie on each other in {len(shifts)} of {counted(len(off), 'frame')} looked "
             f"at, by about {max(shifts):.0f} pixels; {cure}"
         )
-    if turned:
+    for way, names in turned.items():
         notices.append(
-            f"A and B seem to be turned by 180 degrees against each other in {len(turned)} of "
-            f"{counted(len(off), 'frame')} looked at; "
-            f"{_TURN_LIVE if live else _TURN}"
+            f"A seems to fit B only if it is {way}, in {len(names)} of {counted(len(off), 'frame')} looked at; they "
+            f"are fused as they are: {_TURN_LIVE if live else _TURN_VIDEO}"
         )
     if apart:
         notices.append(f"{len(apart)} of {counted(len(off), 'pair')} of frames looked at {_APART}; {cure}")
@@ -115,15 +117,18 @@ def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None
     return notices
 
 
-def _without_shift(off: Sequence[tuple[str, Glance | None]]) -> tuple[list[str], list[str], list[str]]:
-    """Names of pairs that seem to be turned, of those without structure in common, and of two scenes of one camera.
+def _without_shift(off: Sequence[tuple[str, Glance | None]]) -> tuple[dict[str, list[str]], list[str], list[str]]:
+    """Names of pairs that seem to be turned, by the way, of those without edges in common, and of two scenes.
 
-    [] for the first two where too few are.
+    Empty for the first two where too few are.
     """
-    turned = [name for name, seen in off if seen is not None and seen.turned]
+    turned: dict[str, list[str]] = {}
+    for name, seen in off:
+        if seen is not None and seen.turned:
+            turned.setdefault(seen.turned, []).append(name)
     apart = [name for name, seen in off if seen is not None and seen.apart]
     return (
-        turned if len(turned) > MISTAKEN * len(off) else [],
+        {way: names for way, names in turned.items() if len(names) > _TURNED_SHARE * len(off)},
         apart if len(apart) >= max(_FEWEST_APART, len(off) / 2) else [],
         [name for name, seen in off if seen is not None and seen.unlike],
     )

@@ -15,10 +15,11 @@ from adasffuse.choices import GHOSTS
 from adasffuse.files import real_path
 from adasffuse.images.content import measure_content
 from adasffuse.images.formats import file_of
-from adasffuse.images.image import Image, ImageError
+from adasffuse.images.image import Image, ImageError, Plane
 from adasffuse.images.levels import luma_of
 from adasffuse.images.no_data import continued, fill_missing, nearest_known
 from adasffuse.images.notices import notices_of_files
+from adasffuse.images.plane import check_same_place
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import result_depth
@@ -73,7 +74,8 @@ class StackImages:
         self.shifts: list[float] = []
         self._order = list(range(len(paths)))  # neighbours in it are most alike; its middle gives the grid
         self._transforms: list[Transform | None] = [None] * len(paths)
-        self._sized: tuple[int, tuple[int, int]] | None = None  # the image that was read first, its height and width
+        self._first: tuple[int, tuple[int, int], Plane | None] | None = None  # the image that was read first: its
+        # number, its height and width, and where it lies
         self._filling: Image | None = None  # `_middle_image`, once an image holds no data somewhere
         self._nearest: tuple[np.ndarray, np.ndarray] | None = None  # `nearest_known`, where no image holds data
         self._watch = self._watch_for_movement()
@@ -127,7 +129,7 @@ class StackImages:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width; known once an image has been read."""
-        return self._sized[1]
+        return self._first[1]
 
     @property
     def known(self) -> np.ndarray | None:
@@ -183,17 +185,20 @@ class StackImages:
         return found
 
     def _read_checked(self, number: int) -> Image:
-        """An image, not registered, that has the size of the others."""
+        """An image, not registered, that has the size of the others and, where they stay so, lies where they do."""
         image = self._read(number)
         size = image.pixels.shape[:2]
-        self._sized = self._sized or (number, size)
+        self._first = self._first or (number, size, image.plane)
+        first, _, plane = self._first
         if size != self.size:
-            listed = [self._sized, (number, size)]
+            listed = [(first, self.size), (number, size)]
             sizes = ", ".join(f"{self._called[one]} is {width}x{height}" for one, (height, width) in listed)
             raise ImageError(
                 f"{self._name}: sizes differ: {sizes} pixels; a stack has one size: put each scene into a folder of "
                 f"its own, or cut them apart by {_cut_by(self._called) or '--images_per_stack'}"
             )
+        if self._options.align == "none":
+            check_same_place((self._paths[first], self._paths[number]), (plane, image.plane), size, in_stack=True)
         return image
 
     def _look_ahead(self) -> None:

@@ -22,6 +22,7 @@ from adasffuse.registration.estimate import Estimate, check_method, estimate, re
 from adasffuse.registration.transform import (
     METHODS,
     AlignmentError,
+    BesideError,
     Transform,
     TurnedError,
     corner_shift,
@@ -80,13 +81,13 @@ class Aligner:
         moving, target = (a, b) if self.grid == "b" else (b, a)
         if self.method == IGNORE:
             return Transform("translation", np.eye(3), b.pixels.shape[:2], a.pixels.shape[:2])
+        names = ("source A", "source B") if self.grid == "b" else ("source B", "source A")
         if self.method == POSITION:
-            names = ("source B", "source A") if self.grid == "b" else ("source A", "source B")
-            matrix = matrix_between(target, moving, names)
+            matrix = matrix_between(target, moving, names[::-1])
             return Transform("affine", matrix, target.pixels.shape[:2], moving.pixels.shape[:2])
         if self.calibration is None:
             try:
-                return estimate(moving, target, self.method, self.measure).transform
+                return estimate(moving, target, self.method, self.measure, names).transform
             except TurnedError:
                 raise
             except AlignmentError as error:
@@ -129,7 +130,14 @@ class Aligner:
         references = {image.plane.frame_of_reference for image in images if image.plane} - {""}
         if self.method == POSITION and len(references) > 1:
             a = replace(a, notices=(*a.notices, OTHER_FRAME.format("the other source")))
-        return [warp_image(a, transform), b] if self.grid == "b" else [a, warp_image(b, transform)]
+        try:
+            return [warp_image(a, transform), b] if self.grid == "b" else [a, warp_image(b, transform)]
+        except BesideError:
+            if self.method == POSITION:
+                raise AlignmentError(
+                    "the sources have no place in common, as their files say; give files of one place"
+                ) from None
+            raise
 
 
 def measure_of(task_id: str) -> str:
@@ -164,7 +172,7 @@ def calibrate(
     failed: list[tuple[str, str]] = []
     for name, a, b in pairs:
         try:
-            found.append(estimate(a, b, method, measure))
+            found.append(estimate(a, b, method, measure, ("source A", "source B")))
         except AlignmentError as error:
             failed.append((name, str(error)))
             continue

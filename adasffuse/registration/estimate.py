@@ -16,7 +16,7 @@ from adasffuse.images.image import Image
 from adasffuse.images.levels import luma_of
 from adasffuse.images.ranges import steady_extremes
 from adasffuse.registration.features import edge_features
-from adasffuse.registration.information import Information, distortion, register_by_information
+from adasffuse.registration.information import COARSE, SHIFTS, Information, distortion, register_by_information
 from adasffuse.registration.matching import Correlation, consistent, prominence
 from adasffuse.registration.models import ParametricModel, SmoothModel
 from adasffuse.registration.palette import palette_values
@@ -31,6 +31,7 @@ from adasffuse.registration.transform import (
     corner_shift,
     identity,
 )
+from adasffuse.registration.turns import TURNS, size_of_turned, turn_matrix
 
 
 class _Level(NamedTuple):
@@ -87,7 +88,8 @@ _FIT_FOR_DISTORTION = 2.0  # more is needed by distortion: wrong pairs are disto
 # The quick measure of misalignment, on reduced images
 _QUICK_SIDE, _QUICK_RADIUS, _QUICK_CELL = 128, 6, 12  # pixels
 _QUICK_PEAK = 3.5  # least peak of the correlation, standard deviations
-_TURNED_PEAK = 4.5  # the same of an image that is turned by 180 degrees; 1 of 514 pairs reaches it
+_TURNED_PEAK = 4.5  # the same of an image that is turned or mirrored
+_BETTER_TURNED = {True: 0.1, False: 0.2}  # by which the fit of scans that are registered, or not, grows if turned
 _NOTABLE = 0.015  # misalignment that is worth a notice, of the width
 
 
@@ -101,7 +103,13 @@ class Estimate:
 
 
 @checked
-def estimate(moving: Image, target: Image, method: str = "affine", measure: str = "edges") -> Estimate:
+def estimate(
+    moving: Image,
+    target: Image,
+    method: str = "affine",
+    measure: str = "edges",
+    names: tuple[str, str] = ("the moving image", "the target"),
+) -> Estimate:
     """The transform that takes the moving image to the grid of the target.
 
     Args:
@@ -114,21 +122,23 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
             sharp, such as CT and MRI, else mutual information of gray values, such as for PET and SPECT; or 'focus' for
             two focus settings of one camera: luminance, see `register_to`, where 'affine' is a shift, a scale and a
             turn; edges if their sizes differ, and by other methods.
+        names: what errors call the two.
     Raises:
         AlignmentError: an image is too small or without content, the images have no structure in common, or the
-            estimate is not plausible; TurnedError where images of cameras have it if one is turned by 180 degrees.
+            estimate is not plausible; TurnedError where images of cameras have it if the moving one is turned, see
+            `TURNS`.
         ValueError: unknown method or measure, a deformable estimate of scans, or an argument of a wrong type.
     """
     check_method(method, measure)
     if measure == "medical":
-        return _estimate_scans(_Pair.of(moving, target, palette_values), method)
+        return _estimate_scans(_Pair.of(moving, target, palette_values, names), method, names[0])
     size = target.pixels.shape[:2]
     if measure == "focus" and method in _ONE_CAMERA and moving.pixels.shape[:2] == size:
-        named = ((target, "the target"), (moving, "the moving image"))
+        named = ((target, names[1]), (moving, names[0]))
         lumas = (_values_and_mask(image, name, luma_of, size)[0] for image, name in named)
         transform = register_to(*lumas, _ONE_CAMERA[method])
         return Estimate(transform, transform.shifts()[0])
-    pair = _Pair.of(moving, target)
+    pair = _Pair.of(moving, target, names=names)
     model = "translation" if method == "translation" else "affine"
     matrix, field = _matrix_by_edges(pair, model), None
     if not pair.zoomed and not _in_common(pair, matrix):
@@ -144,12 +154,9 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
         field = _smooth_field(pair, matrix, _FIELD_LEVELS)
     common = _in_common(pair, matrix, field)
     if not common:
-        upside_down = pair.turned()
-        if _in_common(upside_down, _matrix_by_edges(upside_down, "affine")):
-            raise TurnedError(
-                "cannot register: the images have structure in common only if one of them is turned by 180 degrees; "
-                "turn one source, or correct the orientation that its file states"
-            )
+        way = _turn_in_common(pair)
+        if way:
+            raise TurnedError(way, names[0])
     elif field is None:  # after the check, which would let wrong pairs settle where they agree best
         matrix = _settled(pair, matrix, model)
     return pair.finish(matrix, field, method, common)
@@ -177,7 +184,7 @@ class Glance:
     """What a quick look at two images tells."""
 
     shift: float | None  # mean displacement, pixels; None where it cannot tell
-    turned: bool = False  # they have structure in common only if one of them is turned by 180 degrees
+    turned: str = ""  # the way, of `TURNS`, in which the first one has to be turned to have structure in common
     apart: bool = False  # images of two cameras in which no structure in common was found
     unlike: bool = False  # images of one camera that have nothing in common
 
@@ -207,25 +214,46 @@ def _glance(a: Image, b: Image, measure: str) -> Glance:
         return Glance(None)
     factor = min(1.0, _QUICK_SIDE / max(height, width))
     size = (round(height * factor), round(width * factor))
-    features = []
+    smalls = []
     for image in (a, b):
         luma = _at_own_range(luma_of(image.pixels), image)
         small = _resized(luma, size)
         valid = None if image.valid is None else _resized(image.valid.astype(np.float32), size) > 0.999
         if not _has_content(small, valid) or (measure == "medical" and _sharpness(luma) < _SHARP):
             return Glance(None)
-        features.append(edge_features(small, valid))
-    correlation = Correlation(*features, radius=_QUICK_RADIUS, cell=_QUICK_CELL)
+        smalls.append((small, valid))
+    target = edge_features(*smalls[1])
+    correlation = Correlation(edge_features(*smalls[0]), target, radius=_QUICK_RADIUS, cell=_QUICK_CELL)
     if correlation.peak() < _QUICK_PEAK:
         if measure == "medical":
             return Glance(None)
-        upside_down = np.ascontiguousarray(features[0][:, ::-1, ::-1])
-        turned = Correlation(upside_down, features[1], radius=_QUICK_RADIUS, cell=_QUICK_CELL)
-        is_turned = turned.peak() >= _TURNED_PEAK
-        return Glance(None, is_turned, not is_turned)
+        way = _turn_at_a_glance(*smalls[0], target)
+        return Glance(None, way, not way)
     start = np.broadcast_to(correlation.common_shift(), correlation.centers.shape)
     shift = consistent(correlation, ParametricModel(correlation.centers, "affine"), start)
     return Glance(float(np.hypot(shift[..., 0], shift[..., 1]).mean()) / factor)
+
+
+def _turn_at_a_glance(small: np.ndarray, valid: np.ndarray | None, target: np.ndarray) -> str:
+    """The way in which a small image has to be turned to have structure in common with another; '' for none.
+
+    Args:
+        small, valid: (H, W), and where it holds data.
+        target: `edge_features` of the other one, (C, H, W).
+    """
+    peaks = {}
+    for way in TURNS:
+        if size_of_turned(way, small.shape) != small.shape:
+            continue
+        matrix, flags = turn_matrix(way, small.shape)[:2], cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        turned, known = (
+            None if one is None else cv2.warpAffine(one, matrix, small.shape[::-1], flags=flags)
+            for one in (small, None if valid is None else valid.astype(np.uint8))
+        )
+        features = edge_features(turned, None if known is None else known > 0)
+        peaks[way] = Correlation(features, target, radius=_QUICK_RADIUS, cell=_QUICK_CELL).peak()
+    way = max(peaks, key=peaks.get)
+    return way if peaks[way] >= _TURNED_PEAK else ""
 
 
 def notable_misalignment(a: Image, b: Image, measure: str = "edges") -> Glance | None:
@@ -233,6 +261,22 @@ def notable_misalignment(a: Image, b: Image, measure: str = "edges") -> Glance |
     seen = _glance(a, b, measure)
     off = seen.shift is not None and seen.shift >= _NOTABLE * b.pixels.shape[1]
     return seen if off or seen.turned or seen.apart else None
+
+
+def turn_of_scan(a: Image, b: Image, registered: bool) -> str:
+    """The way, of `TURNS`, in which scan A has to be turned to fit B clearly better than as it lies; '' for none.
+
+    Heads are nearly symmetrical, so that mirrored scans can be registered: only their inside tells them.
+
+    Args:
+        registered: whether they were registered; then one that is turned needs more than a shift to fit as well.
+    """
+    if a.pixels.shape[:2] != b.pixels.shape[:2]:
+        return ""
+    try:
+        return _turn_of_scan(_Pair.of(a, b, palette_values), registered)
+    except AlignmentError:  # too small, or without content
+        return ""
 
 
 def check_method(method: str, measure: str = "edges") -> None:
@@ -259,14 +303,19 @@ class _Pair:
     zoomed: bool  # their fields of view may differ much: images of two sizes, or of one that do not agree as they come
 
     @staticmethod
-    def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luma_of) -> "_Pair":
+    def of(
+        moving: Image,
+        target: Image,
+        values: Callable[[np.ndarray], np.ndarray] = luma_of,
+        names: tuple[str, str] = ("the moving image", "the target"),
+    ) -> "_Pair":
         moving_size, target_size = moving.pixels.shape[:2], target.pixels.shape[:2]
         size = _work_size(target_size)
         ratio = max(size[0] / moving_size[0], size[1] / moving_size[1])
         scaled = max(8, round(moving_size[0] * ratio)), max(8, round(moving_size[1] * ratio))
         return _Pair(
-            *_values_and_mask(moving, "the moving image", values, scaled),
-            *_values_and_mask(target, "the target", values, size),
+            *_values_and_mask(moving, names[0], values, scaled),
+            *_values_and_mask(target, names[1], values, size),
             start=identity(size, scaled),
             moving_size=moving_size,
             target_size=target_size,
@@ -276,10 +325,12 @@ class _Pair:
     def lumas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         return self.moving, self.moving_valid, self.target, self.target_valid
 
-    def turned(self) -> "_Pair":
-        """The pair with its moving image turned by 180 degrees."""
-        moving, valid = (np.ascontiguousarray(one[::-1, ::-1]) for one in (self.moving, self.moving_valid))
-        return replace(self, moving=moving, moving_valid=valid)
+    def turned(self, way: str) -> "_Pair":
+        """The pair that starts with its moving image turned in one of the `TURNS`."""
+        size = self.moving.shape
+        start = turn_matrix(way, size) @ identity(self.target.shape, size_of_turned(way, size))
+        zoomed = self.zoomed and size_of_turned(way, self.moving_size) != self.target_size
+        return replace(self, start=start, zoomed=zoomed)
 
     def blurred(self, spread: float) -> "_Pair":
         """The pair blurred by a Gaussian of standard deviation `spread`, in pixels."""
@@ -404,23 +455,85 @@ def _in_common(
     return prominence(*pair.features(matrix, _CHECK_REDUCTION, field), _CHECK_RADIUS) >= least
 
 
-def _estimate_scans(pair: _Pair, method: str) -> Estimate:
-    """`estimate` for scans: by edges if both are sharp, else by information."""
-    if min(_sharpness(pair.moving), _sharpness(pair.target)) >= _SHARP:
-        pixel = max(pair.target.shape) / _MEDICAL_SIDE
-        blurred = pair.blurred(_SCAN_BLUR * pixel)
-        matrix = _matrix_by_edges(blurred, method)
-        features = pair.blurred(_SCAN_CHECK_BLUR * pixel).features(matrix, _CHECK_REDUCTION)
-        common = prominence(*features, _CHECK_RADIUS) >= _LOWEST_SCAN_PROMINENCE
-        common = common and _information_lost(_inner(pair), matrix, _INNER_SHIFT) >= _LOWEST_INNER_LOSS
-        return pair.finish(_settled(blurred, matrix, method) if common else matrix, None, method, common)
-    matrix = register_by_information(*pair.lumas(), pair.start, method)
-    wanted = _LOWEST_FIT + _FIT_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
-    # checked before the refinement, which fits wrong pairs by distortion
-    common = _fit(pair, matrix) >= wanted
+def _turn_in_common(pair: _Pair) -> str:
+    """The way in which the moving image has to be turned to have structure in common with the target; '' for none.
+
+    The way is chosen by a first step at the lowest resolution.
+    """
+    first = _LEVELS[0]
+
+    def promise(way: str) -> float:
+        turned = pair.turned(way)
+        found = (_refine(turned, start, first, "affine") for start in turned.starts())
+        return max(prominence(*pair.features(matrix, first.reduction), _START_RADIUS) for matrix in found)
+
+    way = max(TURNS, key=promise)
+    return way if _in_common(pair, _matrix_by_edges(pair.turned(way), "affine")) else ""
+
+
+def _turn_of_scan(pair: _Pair, registered: bool) -> str:
+    """`turn_of_scan`, the moving one against the target.
+
+    Compared are information and prediction inside the outline, each at the best place nearby.
+    """
+    inside = _inner(pair).lumas()
+    information, prediction = Information(*inside, side=_CHECK_SIDE), Prediction(*inside)
+
+    def fit(matrix: np.ndarray) -> float:
+        return float(np.log(max(information(matrix), 1e-9)) - np.log(prediction(matrix)))
+
+    def nearby(start: np.ndarray, stages: Sequence) -> float:
+        return fit(register_by_information(*pair.lumas(), start, stages=stages))
+
+    stages = COARSE if registered else SHIFTS
+    untouched = max(fit(pair.start), nearby(pair.start, stages))
+    ways = [way for way in TURNS if size_of_turned(way, pair.moving.shape) == pair.moving.shape]
+    turned = {way: nearby(pair.turned(way).start, SHIFTS) for way in ways}
+    way = max(turned, key=turned.get)
+    if registered:  # which nearly symmetrical heads are most often if they are mirrored
+        turned |= {one: nearby(pair.turned(one).start, stages) for one in (way, "mirrored left to right")}
+        way = max(turned, key=turned.get)
+    return way if turned[way] - untouched >= _BETTER_TURNED[registered] else ""
+
+
+def _estimate_scans(pair: _Pair, method: str, name: str) -> Estimate:
+    """`estimate` for scans: by edges if both are sharp, else by information; `name` is that of the moving one."""
+    sharp = min(_sharpness(pair.moving), _sharpness(pair.target)) >= _SHARP
+    match = _match_sharp if sharp else _match_blurred
+    matrix, common = match(pair, method)
+    if not common:
+        way = _turn_of_scan(pair, registered=False)
+        if way and match(pair.turned(way), method)[1]:
+            raise TurnedError(way, name)
+    if sharp:
+        return pair.finish(_settled(_smoothed(pair), matrix, method) if common else matrix, None, method, common)
     information = SmoothInformation(*pair.lumas())
     matrix = refine_by_information([information], matrix, method)
     return replace(pair.finish(matrix, None, method, common), information=information)
+
+
+def _smoothed(pair: _Pair) -> _Pair:
+    """Sharp scans as they are registered by edges."""
+    return pair.blurred(_SCAN_BLUR * max(pair.target.shape) / _MEDICAL_SIDE)
+
+
+def _match_sharp(pair: _Pair, method: str) -> tuple[np.ndarray, bool]:
+    """The matrix of two sharp scans, and whether they have structure in common under it."""
+    matrix = _matrix_by_edges(_smoothed(pair), method)
+    blur = _SCAN_CHECK_BLUR * max(pair.target.shape) / _MEDICAL_SIDE
+    features = pair.blurred(blur).features(matrix, _CHECK_REDUCTION)
+    common = prominence(*features, _CHECK_RADIUS) >= _LOWEST_SCAN_PROMINENCE
+    return matrix, common and _information_lost(_inner(pair), matrix, _INNER_SHIFT) >= _LOWEST_INNER_LOSS
+
+
+def _match_blurred(pair: _Pair, method: str) -> tuple[np.ndarray, bool]:
+    """The same of two scans of which one is blurred.
+
+    It is checked before the refinement, which fits wrong pairs by distortion.
+    """
+    matrix = register_by_information(*pair.lumas(), pair.start, method)
+    wanted = _LOWEST_FIT + _FIT_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
+    return matrix, _fit(pair, matrix) >= wanted
 
 
 def _fit(pair: _Pair, matrix: np.ndarray) -> float:

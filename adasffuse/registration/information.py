@@ -7,6 +7,8 @@ not grow by moving parts out of the overlap; outside the moving image counts as 
 patient.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -16,6 +18,7 @@ _BINS = 16
 _SPREAD = 1.0  # pixels of blur at a side of 128; its square is proportional to the side
 UNIT = 1 / 256  # parameters of 1 move pixels by this share of the longer side: all by shifts, else those at 1/4 of it
 _STAGES = ((64, 2, 6.0, 3), (64, 4, 3.0, 4), (64, 6, 2.0, 4), (128, 6, 1.0, 6), (128, 6, 0.5, 4))
+SHIFTS, COARSE = _STAGES[:1], _STAGES[:3]
 _PERSPECTIVE = ((128, 8, 0.5, 4),)  # side, parameters, first step in units, rounds; as in _STAGES
 _PENALTY = 0.2  # factor of the `distortion`
 
@@ -67,7 +70,8 @@ def register_by_information(
     target: np.ndarray,
     target_valid: np.ndarray,
     start: np.ndarray,
-    method: str,
+    method: str = "affine",
+    stages: Sequence[tuple[int, int, float, int]] = _STAGES,
 ) -> np.ndarray:
     """The matrix (3, 3) from target to moving pixel positions with the largest information near the start.
 
@@ -75,10 +79,11 @@ def register_by_information(
         moving, moving_valid, target, target_valid: as in `Information`.
         start: (3, 3).
         method: 'translation', 'affine' or 'homography'.
+        stages: of the search, from coarse to fine: `SHIFTS` or `COARSE` for a rough one.
     """
     from scipy.optimize import minimize  # here, since it takes as long to import as the rest of the registration
 
-    stages = _STAGES + _PERSPECTIVE if method == "homography" else _STAGES
+    stages = (*stages, *_PERSPECTIVE) if method == "homography" else stages
     most = 2 if method == "translation" else 8
     found = np.zeros(8)
     measures = {

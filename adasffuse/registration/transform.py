@@ -11,6 +11,7 @@ import numpy as np
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded, row_bands
+from adasffuse.registration.turns import how_to_turn
 
 METHODS = ("translation", "affine", "homography", "deformable")
 _LARGEST_SIDE = 32767  # pixels, of OpenCV's warp
@@ -21,7 +22,23 @@ class AlignmentError(ImageError):
 
 
 class TurnedError(AlignmentError):
-    """Images of which one is turned by 180 degrees."""
+    """Images that have structure in common only if the moving one is turned in some way.
+
+    Args:
+        way: one of `TURNS`.
+        name: of the moving image.
+    """
+
+    def __init__(self, way: str, name: str = "the moving image") -> None:
+        self.way = way
+        super().__init__(
+            f"cannot register: the images have structure in common only if {name} is {way}; {how_to_turn(way)}, or "
+            "correct the orientation that they state (EXIF)"
+        )
+
+
+class BesideError(AlignmentError):
+    """A transform that moves an image off the other one."""
 
 
 @checked
@@ -153,7 +170,7 @@ def warp_image(image: Image, transform: Transform) -> Image:
             share = cv2.remap(holds, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             known[rows] &= share > 0.999
     if not inside.any():
-        raise AlignmentError("the transform moves the whole image off the other one; estimate it anew")
+        raise BesideError("the transform moves the whole image off the other one; estimate it anew")
     plane = None if image.plane is None else image.plane.without_place()
     if known.all():
         return replace(image, pixels=warped, valid=None, plane=plane)
