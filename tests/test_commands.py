@@ -54,6 +54,8 @@ NOT_RUN = {
     "python scripts/write_tables.py": REPOSITORY + "tests/test_write_tables.py runs it on others",
     "torchrun --nnodes 2 --node_rank 0 --nproc_per_node 8 --master_addr HOST --master_port 29500 "
     "train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json": MACHINES,
+    "srun --ntasks-per-node 1 torchrun --nnodes $SLURM_NNODES --nproc_per_node 8 --rdzv_backend c10d --rdzv_id "
+    "$SLURM_JOB_ID --rdzv_endpoint HOST:29500 train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json": MACHINES,
     "adasffuse export --task ivf --size small --colour -o ivf_rgb.onnx": EXPORTS,
     "adasffuse export --task mef --size base -o mef.pt2": EXPORTS,
     "adasffuse export --task mff --sources 3 -o stack.onnx": EXPORTS,
@@ -119,6 +121,8 @@ def commands_on(page: Path) -> list[Command]:
 def called(command: Command) -> tuple[str, list[str]]:
     """Program and arguments, without the interpreter: 'adasffuse', a script's path, or 'pip', 'ruff', 'mkdocs'."""
     words = list(command.words)
+    if words[0] == "srun":
+        words = words[words.index("torchrun") :]
     if words[0] == "torchrun":
         run = import_module("torch.distributed.run").get_args_parser().parse_args(words[1:])
         return run.training_script, run.training_script_args

@@ -85,7 +85,7 @@ def test_exposures_are_chosen_more_by_exposure_alone(tmp_path):
     with pytest.raises(SystemExit):
         mix([str(start), "--exposure_power", "nan", "--out", str(out)])
     unfit = write_weights(tmp_path / "b.safetensors", "mff", patch=2)
-    assert mix([str(unfit), "--exposure_power", "1", "--out", str(out)]) == 1
+    assert mix([str(unfit), "--exposure_power", "1", "--out", str(out)]) == 2
 
 
 def test_sharper_decisions_without_a_decoder(tmp_path):

@@ -377,9 +377,9 @@ def test_two_focus_settings_are_registered(tmp_path):
     assert corner_shifts(moved, np.linalg.inv(expected), (240, 300)).max() < 0.5
     deep = [Image(one.pixels * np.float32(0.015), depth="16") for one in (zoomed, sharp)]  # 10 of 16 bits
     assert corner_shifts(align.transform(*deep).matrix, expected, (240, 300)).max() < 0.5
-    with pytest.raises(AlignmentError, match="the target is 40x40 pixels, 48 a side are needed"):
+    with pytest.raises(AlignmentError, match="source B is 40x40 pixels, 48 a side are needed"):
         align.transform(*[Image(one.pixels[:40, :40]) for one in (zoomed, sharp)])
-    with pytest.raises(AlignmentError, match="the moving image is flat"):
+    with pytest.raises(AlignmentError, match="source A is flat"):
         align.transform(Image(np.zeros_like(sharp.pixels)), sharp)
 
 
@@ -853,7 +853,7 @@ def test_brackets_of_cameras_set_by_hand_are_told_by_time_and_speed(tmp_path, sh
         images.append(tmp_path / f"{number}.jpg")
         pillow.new("L", (8, 8)).save(images[-1], exif=exif)
     failed = []
-    scenes = command._stacks_of("shots", images, 3, failed)
+    scenes = stacks_of("shots", images, 3, failed)
     assert [scene.stem for scene in scenes] == ([] if lost else ["0", "3"])
     if lost:
         ((_, reason),) = failed
