@@ -272,6 +272,10 @@ def test_notices_of_sources_that_are_turned():
     assert off.startswith("1 of 3 pairs seem not to lie on each other, z by about 20 pixels")
     assert turned.startswith("in 1 of 3 pairs, such as x, A seems to fit B only if it is mirrored left to right;")
     assert "-flop" in turned and "EXIF" in turned
+    of_many = [(str(k), seen[0] if k < 5 else None) for k in range(20)]
+    assert not misaligned_pairs_notice(of_many, None)  # no more than a quarter
+    (turned,) = misaligned_pairs_notice(of_many, None, closely=16)
+    assert turned.startswith("in 5 of 16 pairs, such as 0,")
     off, turned = misaligned_frames_notice(seen, None)
     assert "1 of 3 frames looked at, by about 20 pixels" in off and "turn one source" in turned
     assert misaligned_frames_notice([*seen, seen[0]], None) == [turned.replace("1 of 3", "2 of 4")]  # one reason

@@ -21,7 +21,7 @@ from adasffuse.images.pairs import Scene
 from adasffuse.images.write import check_suffix, result_depth
 from adasffuse.inference.folder import WantedResults, open_journal, report_on, unfinished
 from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.misalignment import misaligned_pairs_notice, seen_misalignment
+from adasffuse.inference.misalignment import are_scans, misaligned_pairs_notice, seen_misalignment
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.results import former_results
 from adasffuse.inference.volume import VolumePlan, WantedVolumes, plan_volumes
@@ -85,11 +85,11 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
             plan.planned.append(_planned(work, wanted, scene, images))
             if scene in looked_at:
                 looks.append(fuser.look_at(scene.paths[0], images))
-            off.append((scene.stem, seen_misalignment(fuser.task, images, reading.align)))
+            off.append((scene.stem, seen_misalignment(fuser.task, images, reading.align, scene in looked_at)))
     plan.failed += report.failed
     plan.notices += folder_notices(fuser.task, work.folder.folders, seen)
     plan.notices += infrared_notices(looks, fuser.denoise)
-    plan.notices += misaligned_pairs_notice(off, reading.align)
+    plan.notices += misaligned_pairs_notice(off, reading.align, len(looked_at) if are_scans(fuser.task) else None)
     if work.file is None:
         plan.notices += former_results(one.result for one in plan.planned)
     plan.failed += unwritable(work.save_dir)

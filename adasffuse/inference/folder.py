@@ -40,7 +40,7 @@ from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.write import check_suffix, quantise, result_depth
 from adasffuse.inference.fuser import Fuser, settings_of, source_name
 from adasffuse.inference.journal import Journal, stamps
-from adasffuse.inference.misalignment import misaligned_pairs_notice, seen_misalignment
+from adasffuse.inference.misalignment import are_scans, misaligned_pairs_notice, seen_misalignment
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.results import (
     SaveError,
@@ -384,6 +384,7 @@ class _Fused(Done):
 
     seen: SceneSummary
     off: Glance | None  # how the sources seem not to lie on each other
+    closely: bool  # whether that was looked at closely
     look: InfraredLook | None  # at its infrared image; None of most
 
 
@@ -397,19 +398,20 @@ class _OneScene:
     reading: Reading
     journal: Journal | None
     turns: Turns
-    looked_at: set[Scene]  # those whose infrared images are looked at
+    looked_at: set[Scene]  # those whose images are looked at closely
 
     def fuse(self, scene: Scene) -> _Fused:
         """Fuse a scene to the files of its result; raises what reading, fusing and writing raise."""
         task, wanted = self.fuser.task, self.wanted
         before = stamps(scene.paths)
         images = self.reading.read(scene)
-        off = seen_misalignment(task, images, self.reading.align)
+        closely = scene in self.looked_at
+        off = seen_misalignment(task, images, self.reading.align, closely)
         depth = result_depth(wanted.depth, [image.depth for image in images])
         written = self.work.written(scene, depth, wanted.panels)
         check_suffix(written[0], depth)
-        look = self.fuser.look_at(scene.paths[0], images) if scene in self.looked_at else None
-        one = _Fused(scene, written[0], [], summarize_scene(scene, images), off, look)
+        look = self.fuser.look_at(scene.paths[0], images) if closely else None
+        one = _Fused(scene, written[0], [], summarize_scene(scene, images), off, closely, look)
         shown = list(images) if wanted.panels else []
         giver = scene.paths[0 if task.color == "a" else -1]
         metadata = read_metadata(giver, wanted.metadata, images)
@@ -450,4 +452,5 @@ def _notices(fuser: Fuser, folder: SceneFolder, done: Sequence[_Fused], align: A
     notices = folder_notices(fuser.task, folder.folders, [one.seen for one in done])
     notices += notices_of_files(notice for one in done for notice in one.notices)
     notices += infrared_notices([one.look for one in done], fuser.denoise)
-    return notices + misaligned_pairs_notice([(one.scene.stem, one.off) for one in done], align)
+    closely = sum(one.closely for one in done) if are_scans(fuser.task) else None
+    return notices + misaligned_pairs_notice([(one.scene.stem, one.off) for one in done], align, closely)

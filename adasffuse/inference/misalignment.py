@@ -34,7 +34,9 @@ _TURN_VIDEO = "turn one source, or correct the rotation that its file states"
 _TURN_LIVE = "turn one camera, or its image where the camera is set up"
 
 
-def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None) -> Glance | None:
+def seen_misalignment(
+    task: Task, images: Sequence[Image], align: Aligner | None, closely: bool = True
+) -> Glance | None:
     """How sources seem not to lie on each other, where that is worth a notice.
 
     None also where nothing is known, and where `align` has registered this pair by itself: it refuses what it cannot.
@@ -42,17 +44,17 @@ def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None
 
     Args:
         images: as they will be fused.
+        closely: whether scans are compared in all `TURNS`, which takes longer than fusing them.
     """
     registered = align is not None and align.calibration is None
-    measure = measure_of(task.id)
-    if len(images) == 2 and measure == "medical":
+    if closely and len(images) == 2 and are_scans(task):
         way = turn_of_scan(*images, align is not None)
         if way:
             return Glance(None, way)
     if registered or len(images) != 2:
         return None
     if task.id in CROSS_MODAL:
-        return notable_misalignment(*images, measure)
+        return notable_misalignment(*images, measure_of(task.id))
     shows = all(measure_content(image.pixels, image.valid) > 0 for image in images)
     if shows and not same_scene(*(thumbnail(luma_of(image.pixels)) for image in images)):
         return Glance(None, unlike=True)
@@ -63,13 +65,24 @@ def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None
     return None if moved is None else Glance(moved)
 
 
-def misaligned_pairs_notice(off: Sequence[tuple[str, Glance | None]], align: Aligner | None) -> list[str]:
-    """Notices of the pairs of a folder, their names and `seen_misalignment`; [] for none."""
+def are_scans(task: Task) -> bool:
+    """Whether a task's sources are scans, of which few pairs are looked at closely, see `seen_misalignment`."""
+    return measure_of(task.id) == "medical"
+
+
+def misaligned_pairs_notice(
+    off: Sequence[tuple[str, Glance | None]], align: Aligner | None, closely: int | None = None
+) -> list[str]:
+    """Notices of the pairs of a folder, their names and `seen_misalignment`; [] for none.
+
+    Args:
+        closely: how many were looked at closely, of scans; None: all.
+    """
     cure = _RECALIBRATE
     if align is None:
         cure = "they are fused as they are; look at the results, and try --align affine"
     shifts = [(seen.shift, name) for name, seen in off if seen is not None and seen.shift is not None]
-    turned, apart, unlike = _without_shift(off)
+    turned, apart, unlike = _without_shift(off, len(off) if closely is None else closely)
     notices = []
     if shifts:
         pixels, name = max(shifts)
@@ -79,7 +92,8 @@ def misaligned_pairs_notice(off: Sequence[tuple[str, Glance | None]], align: Ali
         )
     for way, names in turned.items():
         notices.append(
-            f"in {len(names)} of {counted(len(off), 'pair')}, such as {names[0]}, A seems to fit B only if it is "
+            f"in {len(names)} of {counted(closely or len(off), 'pair')}, such as {names[0]}, A seems to fit B only "
+            "if it is "
             f"{way}; they are used as they are: {how_to_turn(way)}, or correct the orientation that they state (EXIF)"
         )
     if apart:
@@ -98,7 +112,7 @@ def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None
     if align is None:
         cure = _REGISTER_LIVE if live else _REGISTER
     shifts = [seen.shift for seen in off if seen is not None and seen.shift is not None]
-    turned, apart, unlike = _without_shift([("", seen) for seen in off])
+    turned, apart, unlike = _without_shift([("", seen) for seen in off], len(off))
     notices = []
     if len(shifts) > MISTAKEN * len(off) and len(shifts) >= sum(map(len, turned.values())):
         notices.append(
@@ -117,7 +131,9 @@ def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None
     return notices
 
 
-def _without_shift(off: Sequence[tuple[str, Glance | None]]) -> tuple[dict[str, list[str]], list[str], list[str]]:
+def _without_shift(
+    off: Sequence[tuple[str, Glance | None]], closely: int
+) -> tuple[dict[str, list[str]], list[str], list[str]]:
     """Names of pairs that seem to be turned, by the way, of those without edges in common, and of two scenes.
 
     Empty for the first two where too few are.
@@ -128,7 +144,7 @@ def _without_shift(off: Sequence[tuple[str, Glance | None]]) -> tuple[dict[str, 
             turned.setdefault(seen.turned, []).append(name)
     apart = [name for name, seen in off if seen is not None and seen.apart]
     return (
-        {way: names for way, names in turned.items() if len(names) > _TURNED_SHARE * len(off)},
+        {way: names for way, names in turned.items() if len(names) > _TURNED_SHARE * closely},
         apart if len(apart) >= max(_FEWEST_APART, len(off) / 2) else [],
         [name for name, seen in off if seen is not None and seen.unlike],
     )
