@@ -26,7 +26,15 @@ except ModuleNotFoundError:  # Windows: files are not locked there
 NO_ADDRESS = "files are read and written on this computer, not at addresses; give a path"
 LOCK_FILE = "lock"  # in folders of trainings and comparisons, see `keeping_others_out`
 PARTIAL = ".part-"  # beginning of the names of unfinished files
-_FILE_ENDING = re.compile(r"\.(?!v\d)(?=\d*[a-z])[a-z\d]{2,5}", re.IGNORECASE)
+_ENDINGS = """
+png jpg jpeg jpe jfif jls tif tiff bmp webp gif pgm ppm pnm pbm pam pfm jp2 j2k jxl avif heic heif hif exr hdr svg psd
+dcm 3fr arw cr2 cr3 dng nef nrw orf pef raf raw rw2 srw
+mp4 mkv mov m4v avi webm wmv flv mpg mpeg ts mts m2ts ogv 3gp mxf vob y4m mp3 wav flac ogg m4a aac
+nii gz mha mhd nrrd fits mat npy npz h5 hdf5 pkl pt pth pt2 onnx ckpt safetensors
+txt log md rst csv tsv json yaml yml toml ini xml html htm tex latex pdf doc docx odt xls xlsx ods ppt pptx py sh
+zip tar tgz bz2 xz 7z rar
+"""
+FILE_ENDINGS = frozenset(f".{ending}" for ending in _ENDINGS.split())  # what no folder and no other file is called like
 _PARTIAL_NAME = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{24}(\..{0,7})?")
 
 
@@ -247,11 +255,11 @@ def check_outputs(
 
 
 def ends_like_a_file(folder: Path) -> bool:
-    """Whether what is to become a folder has a name that ends like a file's: .txt, .png, .mp3.
+    """Whether what is to become a folder has a name that ends like a file's, as one of `FILE_ENDINGS`.
 
-    Versions, such as run.v2 and 1.0, are no such endings, and a folder that exists may be called anything.
+    Other names may have dots, such as run.v2 and fused.tiny, and a folder that exists may be called anything.
     """
-    return bool(_FILE_ENDING.fullmatch(folder.suffix)) and not folder.is_dir()
+    return folder.suffix.lower() in FILE_ENDINGS and not folder.is_dir()
 
 
 def refuse_file_name(folder: Path, option: str = "") -> None:

@@ -325,7 +325,7 @@ def test_a_folder_of_results_is_not_called_like_a_file(run, pairs, tmp_path):
         assert status in (1, 2) and not (tmp_path / name).exists()
         assert "a folder is written here, and " in errors or "volumes" in errors
     (tmp_path / "there.txt").mkdir()
-    for name in ("there.txt", "run.v2", "fused_1.0", "29.11.2026"):
+    for name in ("there.txt", "run.v2", "fused_1.0", "29.11.2026", "fused.tiny"):
         assert run(pairs, "-o", tmp_path / name)[0] == 0
 
 

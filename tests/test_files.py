@@ -10,6 +10,7 @@ import torch
 from tiny import writing
 
 from adasffuse.files import (
+    FILE_ENDINGS,
     check_outputs,
     name_of,
     remove_abandoned,
@@ -19,6 +20,9 @@ from adasffuse.files import (
     write_text,
     write_with,
 )
+from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
+from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.inference.work import RESULT_SUFFIXES
 from adasffuse.messages import first_of, in_latex, in_markdown, not_written, printable, told
 
 
@@ -168,6 +172,10 @@ def test_outputs_that_can_be_written(tmp_path):
     (tmp_path / "file").touch()
     check_outputs({"--csv": tmp_path / "file", "--json": tmp_path / "new/a", "--latex": None}, {"-o": tmp_path / "new"})
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_all_that_is_read_or_written_has_the_ending_of_a_file():
+    assert {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES, *RESULT_SUFFIXES} <= FILE_ENDINGS
 
 
 def test_a_folder_is_not_replaced(tmp_path):

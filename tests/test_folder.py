@@ -23,7 +23,7 @@ from adasffuse.inference import results as results_module
 from adasffuse.inference.dry_run import plan_scenes
 from adasffuse.inference.folder import FolderReport, WantedResults, fuse_folder, fuse_scenes
 from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.results import SaveError
+from adasffuse.inference.results import SaveError, alone_in
 from adasffuse.inference.turns import Turns
 from adasffuse.inference.work import find_work, work_of_files
 from adasffuse.messages import counted
@@ -348,3 +348,14 @@ def test_failures_of_one_kind_are_told_a_few_times_and_counted():
     lines = FolderReport("f", Path("out"), "cpu", failed=wrong).summary().splitlines()
     assert lines[0] == "f: 0 pairs fused, 13 failed" and len(lines) == 5
     assert lines[4].startswith("  failed: n3, n4, ")
+
+
+def test_a_process_that_is_done_early_leaves_the_folder_to_the_others(tmp_path):
+    work = find_work(ivf_folder(write_ivf(tmp_path)), tmp_path / "fused")
+    with alone_in(work, rank=1):
+        pass
+    assert work.save_dir.is_dir()
+    work.save_dir.rmdir()
+    with alone_in(work, rank=0):
+        pass
+    assert not work.save_dir.exists()

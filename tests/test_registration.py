@@ -802,6 +802,9 @@ def test_what_is_no_place_for_a_calibration_or_aligned_sources(folders, tmp_path
     for place in (folders / "infrared/1.png", tmp_path / "c.JPG", tmp_path):
         assert align.run([*sources, "--save", str(place)]) == (1 if place == tmp_path else 2)
         assert "--save" in capsys.readouterr().err and (folders / "infrared/1.png").read_bytes() == before
+    beside = folders / "infrared/rig.v2"  # no image, so it may lie among them
+    assert align.run([*sources, "--save", str(beside)]) == 0
+    beside.unlink()
     assert align.run([*sources, "-o", str(tmp_path / "one.png")]) == 2
     assert "one.png: a folder is written here" in capsys.readouterr().err and not (tmp_path / "one.png").exists()
     (tmp_path / "file").touch()

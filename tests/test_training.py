@@ -234,12 +234,18 @@ def test_what_may_be_wrong_with_the_images_is_said_by_the_main_process(root, tmp
     assert len(said) == 11 and said[-1] == "notice: 4 more about the training images"
 
 
-def test_a_run_that_should_hold_pairs_out_and_finds_none_is_refused(root, tmp_path):
-    """As an options file that was copied, with the names of other images in it."""
+def test_a_run_that_should_hold_pairs_out_and_finds_none_is_refused(root, tmp_path, monkeypatch):
+    """As an options file that was copied, with the names of other images in it; one that has begun goes on."""
     options = run_options(root, steps=1, data={"validation": ["FLIR_*"]}, train={"warmup": 0})
     with pytest.raises(ValueError, match=r"data.validation holds nothing out: no image is called FLIR_\*; name .*\[\]"):
         train(options, tmp_path, "cpu")
     assert not (tmp_path / options.name).exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "_check_held_out", lambda *_, **__: None)
+        train(options, tmp_path, "cpu")
+    longer = replace(options, train=replace(options.train, steps=2))
+    train(longer, tmp_path, "cpu")
+    assert newest_checkpoint(tmp_path / options.name).name == "step_00000002.pt"
 
 
 def test_held_out_pairs_that_are_also_trained_on_are_said(tmp_path):

@@ -398,7 +398,7 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
         raise ValueError(f"--grid {args.grid}: a calibration serves both grids; give --grid where it is applied")
 
     check_report_name("--save", args.save, ".json")
-    check_outputs({"--save": args.save}, inputs=[args.a, args.b])
+    check_outputs({"--save": args.save}, inputs=[path for path in (args.a, args.b) if path.is_file()])
     failed = list(job.failed)
     seen, unconfirmed = _Seen(job, args), []
     try:

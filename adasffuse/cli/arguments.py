@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PALETTES, PRECISIONS, RELEASED_SIZES
-from adasffuse.files import NO_ADDRESS, is_address
+from adasffuse.files import FILE_ENDINGS, NO_ADDRESS, is_address
 from adasffuse.images.boxes import FOLDER_OF_BOXES, PEOPLE
 from adasffuse.images.image import ImageError
 from adasffuse.images.patterns import folder_and_pattern
@@ -534,10 +534,10 @@ def check_report_name(option: str, path: Path | None, *suffixes: str) -> None:
     """Raise ValueError where a text file is called like one of another kind, such as a table s.xlsx or c.png.
 
     Args:
-        path: None: it was not asked for; any name without a suffix is fine, and .txt.
-        suffixes: what else its name may end with.
+        path: None: it was not asked for.
+        suffixes: those of `FILE_ENDINGS`, beside .txt, with which its name may end; others, as in rig.v2, are fine.
     """
-    if path is not None and path.suffix.lower() not in ("", ".txt", *suffixes):
+    if path is not None and path.suffix.lower() in FILE_ENDINGS - {".txt", *suffixes}:
         raise ValueError(f"{option} {path}: this file is written as {suffixes[0]}; end its name with {suffixes[0]}")
 
 

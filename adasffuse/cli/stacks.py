@@ -20,6 +20,7 @@ from adasffuse.messages import counted, first_of, told
 
 _SAME_BIAS = 0.25  # EV: cameras count in thirds
 _SAME_LIGHT = 0.5  # EV: times are rounded, and each shot may be measured anew
+_BRACKET = 1.0  # EV that exposures which are no bracket stay below, as of focus settings while a cloud passes
 
 
 def work_of_stacks(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[str]]:
@@ -190,7 +191,7 @@ def _lost_shot(images: Sequence[Path], number: int) -> str:
     values, same = [exposure.bias for exposure in exposures], _SAME_BIAS
     if None in values or max(values) - min(values) <= same:
         values, same = [exposure.light for exposure in exposures], _SAME_LIGHT
-        if None in values or max(values[:number]) - min(values[:number]) <= same:  # no bracket
+        if None in values or max(values[:number]) - min(values[:number]) < _BRACKET:
             return ""
         values = [value - values[place - place % number] for place, value in enumerate(values)]
     stacks = [values[start : start + number] for start in range(0, len(values), number)]

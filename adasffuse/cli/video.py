@@ -266,9 +266,11 @@ def _align(
 def _check_output(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> None:
     """Raise ValueError where the result cannot be written as -o says."""
     inference.check_output(a, b, args.out, args.depth)
-    to_video = is_video_name(args.out)
     inputs = [one.path for one in (a, b)]
-    check_outputs({"-o": args.out if to_video else None}, {"-o": None if to_video else args.out}, inputs)
+    if is_video_name(args.out):  # which may lie in a folder of frames
+        check_outputs({"-o": args.out}, inputs=[path for path in inputs if path.is_file()])
+    else:
+        check_outputs(folders={"-o": args.out}, inputs=inputs)
 
 
 def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:

@@ -494,12 +494,10 @@ def _duration(container: Any, stream: Any) -> float | None:
     if not {"mp4", "matroska", "avi"} & set(container.format.name.split(",")):
         return None
     if stream.duration:
-        seconds = float(stream.duration * stream.time_base)
-        if (
-            container.format.name == "avi"
-        ):  # of a file that was cut off, only the number of frames is that of its header
-            seconds = max(seconds, stream.frames / float(stream.average_rate or DEFAULT_RATE))
-        return seconds
+        length = stream.duration
+        if container.format.name == "avi":  # of a file that was cut off, only the number of frames is its header's
+            length = max(length, stream.frames)  # the unit of time is a frame
+        return float(length * stream.time_base)
     written = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))  # Matroska
     if written:
         start = float((stream.start_time or 0) * stream.time_base)

@@ -29,9 +29,14 @@ class SaveError(OSError):
 def alone_in(work: Work, rank: int = 0) -> Iterator[None]:
     """`alone_in_folder` for the results of some scenes, without what a run that was killed has left of these.
 
-    The first process locks the folder for all; the folder of a single file is not locked.
+    The first process locks the folder for all, and removes it if nothing was written; others may be done before that
+    one has begun.  The folder of a single file is not locked.
     """
-    with alone_in_folder(work.save_dir, lock=work.file is None and rank == 0):
+    with ExitStack() as stack:
+        if rank == 0:
+            stack.enter_context(alone_in_folder(work.save_dir, lock=work.file is None))
+        else:
+            _try_to_write(work.save_dir)
         remove_abandoned(path for scene in work.scenes for path in work.places(scene))
         yield
 

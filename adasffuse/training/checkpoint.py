@@ -36,18 +36,6 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
         OSError: the disk is full or the folder not writable; older checkpoints are untouched.
     """
     path = folder / f"step_{step:08d}.pt"
-    write_state(path, state)
-    for old in _checkpoints(folder)[:-keep]:
-        old.unlink()
-    return path
-
-
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state; at any moment `path` holds either the old or the new one, whole.
-
-    Raises:
-        OSError: the disk is full or the folder not writable; the old file is untouched.
-    """
     content = io.BytesIO()
     torch.save(state, content)  # not to a file: for a full disk torch reports only an unexpected position
     try:
@@ -56,6 +44,9 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise OSError(f"cannot write checkpoint {path}: {reason}; earlier checkpoints are intact") from error
+    for old in _checkpoints(folder)[:-keep]:
+        old.unlink()
+    return path
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

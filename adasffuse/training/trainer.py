@@ -94,7 +94,7 @@ def train(
                     options.train.warmup,
                     options.train.steps,
                 )
-        _check_held_out(options, data)
+        _check_held_out(options, data, begins=newest_checkpoint(folder) is None)
         _sampler(options, processes, start=0)  # raises if the processes do not divide the batch
         run = Run(options, processes, prepare)
         stack.enter_context(_named_write_errors(folder))
@@ -269,10 +269,13 @@ def _counts(options: Options, data: MixedCrops) -> str:
     return "; ".join(lines)
 
 
-def _check_held_out(options: Options, data: MixedCrops) -> None:
-    """Raise ValueError if `data.validation` names no image that is there, or `log.best` a metric that no pair has."""
+def _check_held_out(options: Options, data: MixedCrops, begins: bool) -> None:
+    """Raise ValueError if `data.validation` names no image that is there, or `log.best` a metric that no pair has.
+
+    A run that has begun without validation goes on so: it may not change `data.validation`.
+    """
     asked = list(dict.fromkeys(pattern for part in options.parts for pattern in part.data.validation))
-    if asked and not data.validation:
+    if begins and asked and not data.validation:
         example = next((pair.name.rsplit("/", 1)[-1] for part in data.parts for pair in part.pairs), None)
         such = f", such as {example}" if example else ""
         names = ", ".join(asked[:3]) + (", ..." if asked[3:] else "")
