@@ -45,7 +45,6 @@ from adasffuse.messages import printable
 from adasffuse.models.weights import WeightsError, load_weights, save_weights
 from adasffuse.options import shown
 from adasffuse.registration.camera import read_camera_pair
-from adasffuse.training.checkpoint import write_state
 from adasffuse.training.options import load_options, parse_options
 from adasffuse.training.processes import Processes
 from adasffuse.training.run import Run
@@ -196,7 +195,7 @@ def limited_memory() -> Iterator[None]:
 def make_doors(folder: Path) -> dict[str, Door]:
     """The doors, each with whole files; the network that checkpoints are loaded into is a tiny one."""
     run = tiny_run()
-    write_state(folder / "whole.pt", run.state())
+    torch.save(run.state(), folder / "whole.pt")
     save_weights(folder / "whole.safetensors", run.model.state_dict(), run.options.model, "ivf", steps=1)
     recipes = tuple(path.read_bytes() for path in sorted((ROOT / "options").glob("*.json")))
     weights, checkpoint = ((folder / f"whole{suffix}").read_bytes() for suffix in (".safetensors", ".pt"))
