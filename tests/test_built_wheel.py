@@ -9,6 +9,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 FUSE = """
@@ -29,6 +31,7 @@ for task in adasffuse.TASKS:
 """
 
 
+@pytest.mark.slow
 def test_wheel_fuses_offline(tmp_path: Path):
     source = tmp_path / "source"  # building in the repository would leave build/ behind
     source.mkdir()

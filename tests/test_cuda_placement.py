@@ -78,6 +78,7 @@ def test_tiles_and_stacks_are_fused_on_a_gpu_as_on_the_cpu(tmp_path, monkeypatch
     assert np.abs(results[2] - results[0]).max() <= 1 and np.abs(results[3] - results[1]).max() <= 1
 
 
+@pytest.mark.slow
 def test_training_on_a_gpu_saves_and_continues(tmp_path, cuda):
     root = write_ivf(tmp_path / "data", ("1", "2", "3", "val"), size=(64, 80))
     values = {

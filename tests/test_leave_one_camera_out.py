@@ -51,6 +51,7 @@ def test_nothing_of_the_camera_is_left_and_the_others_take_its_share():
         cameras.without_camera(parse_options(options(["IVF"])), "IVF", "recipe")
 
 
+@pytest.mark.slow
 def test_all_recipes_are_trained_once_and_ranked_together(root, tmp_path, capsys):
     given = ["--opt", tmp_path / "first.json", tmp_path / "second.json", "--root_path", root, "--device", "cpu"]
     given += ["--out", tmp_path / "out", "--pairs", "2", "--workers", "1", "--markdown", tmp_path / "table.md"]

@@ -496,6 +496,7 @@ def test_another_default_precision_changes_nothing():
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.slow
 def test_export_agrees_and_leaves_the_network_as_it_was():
     model, images, kinds = network(**RELEASED), stack(2, 24, 40), {"kinds": ("infrared", "visible")}
     expected = model(*images, **kinds).detach()
@@ -506,6 +507,7 @@ def test_export_agrees_and_leaves_the_network_as_it_was():
     assert torch.equal(model(*images, **kinds), expected)
 
 
+@pytest.mark.slow
 def test_the_network_is_one_graph_for_the_compiler():
     model, images, kinds = network(**RELEASED), stack(2, 24, 40), ("infrared", "visible")
     with torch.no_grad():
