@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adasffuse.models.bands import doubled, halved
-from adasffuse.models.kinds import night
 from adasffuse.models.precision import mean_and_deviation, wide
 from adasffuse.models.reduced import CELL, OnReducedCopy, gaussian_means, ramp
 
@@ -32,7 +31,6 @@ _EDGES = 1e-3  # variance of the infrared image, in that window, above which it 
 _GAPS = 3  # cells: narrower gaps in a target are closed
 _INSIDE = (0.22, 0.5)  # membership of a pixel at which it is not raised, and fully
 _BRIGHT = 0.92  # local mean of a target up to which it is raised, so that detail is left below white
-_BEYOND = 0.7  # at night, the part of a lift that counts of what goes beyond the level of the infrared image
 _SHOULDER = 0.85  # level above which raised pixels approach white, without reaching it
 _WORTH = 0.06  # gain of contrast at which a target, dark before a bright background, is raised fully
 _ANYONE = 2e-3  # least share of people in the negative of an image that counts as black-hot
@@ -88,11 +86,9 @@ class TargetLift(OnReducedCopy):
         cells, cells_shown = halved(torch.cat([hot, shown], dim=1)).split(1, dim=1)
         lacking = STRENGTH * ((cells - around) - (cells_shown - around_shown))
         weight = presence * ((cells - around) / _FAINT).clamp(0, 1)
-        weight, *sums = gaussian_means(_PERSON, weight, weight * lacking, weight * cells_shown, weight * cells)
-        lift, level, heat = (mean / (weight + _NO_CELLS) for mean in sums)  # over the nearby cells of targets
-        lift = torch.minimum(lift, _BRIGHT - level).clamp(min=0)
-        beyond = (lift - (heat - level).clamp(min=0)).clamp(min=0)
-        lift = worth * (lift - (1 - _BEYOND) * night(seen) * beyond)
+        weight, *sums = gaussian_means(_PERSON, weight, weight * lacking, weight * cells_shown)
+        lift, level = (mean / (weight + _NO_CELLS) for mean in sums)  # over the nearby cells of targets
+        lift = worth * torch.minimum(lift, _BRIGHT - level).clamp(min=0)
 
         member = presence * ((cells - around) / contrast.clamp(min=_FAINT)).clamp(0, 1)
         return Found(*_guided(_closed(member), cells), lift)
