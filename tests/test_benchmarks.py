@@ -8,6 +8,7 @@ from pathlib import Path
 
 import benchmark
 import benchmark_folder
+import benchmark_metrics
 import benchmark_stacks
 import benchmark_training
 import measuring
@@ -40,6 +41,12 @@ def test_inference_benchmark(tmp_path, capsys, monkeypatch):
     (row,) = json.loads(out.read_text())["rows"]
     assert row["pixels"] == "1x40x24" and row["GFLOP"] > 0 and row["floor_s"] > 0
     assert {"median_s", "over_floor"} <= set(row) and "over_floor" in capsys.readouterr().out
+
+
+def test_benchmark_of_the_metrics(capsys):
+    assert benchmark_metrics.main(["--size", "48", "50", "--repeats", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 14 and lines[10].startswith("VIFF ") and lines[-1].startswith("all ")
 
 
 def test_colours_of_a_left_out_exposure(tmp_path, capsys):

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import kill_training
 import numpy as np
 import pytest
 import torch
@@ -684,31 +685,9 @@ def test_the_others_wait_for_the_main_process_longer_than_the_group_does(tmp_pat
 
 
 @pytest.mark.slow
-def test_kills_lose_nothing(root, tmp_path):
-    """Two SIGKILLs at random moments; step sizes do not depend on the length of the run."""
-    never = 10**9
-
-    def options(steps: int) -> Options:
-        small = {"batch_size": 2, "lr": 1e3, "warmup": never}  # 1e-6 per step
-        return run_options(root, train={"steps": steps, **small}, log={"checkpoint": 1})
-
-    (tmp_path / "run.json").write_text(json.dumps(options(never).to_dict()))
-    command = [sys.executable, PROGRAM, "--opt", tmp_path / "run.json", "--out_dir", tmp_path, "--device", "cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on it
-    step = 0
-    for _ in range(2):
-        before = set((tmp_path / "run").glob("step_*.pt"))
-        with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL) as process:
-            while process.poll() is None and set((tmp_path / "run").glob("step_*.pt")) <= before:
-                time.sleep(0.01)
-            time.sleep(0.3 * np.random.default_rng().random())
-            assert process.poll() is None
-            process.kill()
-        reached = newest_state(tmp_path / "run")["step"]
-        assert reached > step
-        step = reached
-    train(options(step + 3), tmp_path, "cpu")
-    assert_same_run(tmp_path / "run", train(options(step + 3), tmp_path / "unbroken", "cpu").parent)
+def test_kills_lose_nothing():
+    """Two SIGKILLs at random moments; scripts/kill_training.py does as many as it is asked for."""
+    assert kill_training.main(["--kills", "2", "--longest", "0.3", "--seed", str(int.from_bytes(os.urandom(2)))]) == 0
 
 
 def test_partial_files_are_ignored_and_removed(root, begun, tmp_path):
