@@ -1,6 +1,6 @@
 """Time and memory of the network on this machine, beside the machine's own matrix and transform rates.
 
-python scripts/benchmark.py --resolutions 640x480 1280x960 --precision float32 bfloat16 --references
+python scripts/benchmark.py --resolutions 640x480 1280x960 --precision float32 bfloat16 --references --profile
 
 Every row is measured in a fresh process: peak memory without that of importing, time of the first image, median and
 spread of the following ones.  The floor is the time of the matrix products and transforms alone, at the rates measured
@@ -39,6 +39,7 @@ from measuring import (
     seconds,
 )
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
@@ -169,7 +170,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--tile", type=at_least(0), default=DEFAULT_TILE, help="tile of larger images, 0: none (default: %(default)s)"
     )
+    parser.add_argument("--library", action="store_true", help="use the settings of a fuser, not those of programs")
     parser.add_argument("--references", action="store_true", help="also measure plain convolutions of published sizes")
+    parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements as JSON")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # measure a row here: size,WxH,precision
     return parser.parse_args(argv)
@@ -178,7 +181,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
-    if args.one:
+    if args.one:  # without the settings that `run_script` makes, for --library
         print(json.dumps(measure(args, *args.one.split(","))))
         return 0
     args.command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv)]
@@ -198,7 +201,8 @@ def run(args: argparse.Namespace) -> None:
         further = f"FFT {transform:.2f} ns per sample"
     say(f"device {device}, {args.threads} threads, torch {torch.__version__}; matrix products:")
     say(f"  {rates['float32']:.0f} GFLOP/s float32, {rates['bfloat16']:.0f} bfloat16; {further}")
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure
+    if not args.library:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure
     rows = []
     sizes = list(args.size)
     if args.references:
@@ -216,6 +220,9 @@ def run(args: argparse.Namespace) -> None:
     if args.references:
         say("\nmedian over that of plain convolutions of the same pixels and precision:")
         say(format_rows(("size", "pixels", "precision", *REFERENCES), ratios(rows)))
+    if args.profile:
+        for row in rows:
+            say(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
     if args.json:
         write_text(args.json, json.dumps({"rates": rates, "fft_ns": transform, "rows": rows}, indent=2) + "\n")
 
@@ -245,7 +252,7 @@ def network(size: str) -> nn.Module:
 
 def measure(args: argparse.Namespace, size: str, resolution: str, precision: str) -> dict:
     """Times, operations and peak memory of one network at one resolution, in this process."""
-    keep_freed_memory(one_arena=True)
+    keep_freed_memory(one_arena=not args.library)
     device = pick_device(args.device)
     width, height = width_and_height(resolution)
     before = peak_memory(device)
@@ -283,6 +290,10 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
         with FlopCounterMode(display=False) as counter:
             row["fft_samples"] = fft_samples(fuse)
         row["GFLOP"] = counter.get_total_flops() / 1e9
+    if args.profile:
+        with profile(activities=list(ProfilerActivity) if device.type == "cuda" else [ProfilerActivity.CPU]) as trace:
+            fuse()
+        row["profile"] = trace.key_averages().table(sort_by=f"self_{device.type}_time_total", row_limit=15)
     return row
 
 

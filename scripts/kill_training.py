@@ -28,7 +28,7 @@ NEVER = 10**9  # steps of a run that only a kill ends
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--kills", type=at_least(1), default=20, help="number of kills (default: %(default)s)")
     parser.add_argument(
         "--longest", type=positive, default=1.0, help="seconds of training before a kill (default: %(default)s)"

@@ -205,7 +205,7 @@ class TestNetworks:
         with torch.no_grad():
             assert network(torch.rand(1, 3, 64, 96)).shape == (1, 5, 64, 96)
 
-    @pytest.mark.parametrize("model", ["fcos", "retinanet"])
+    @pytest.mark.parametrize("model", ["fcos", "retinanet", "ssdlite"])
     def test_detectors_learn_and_find(self, model):
         pytest.importorskip("timm")
         network = make_detector(model, 4, "tf_efficientnet_lite0", "scratch", (96, 128))
@@ -214,12 +214,13 @@ class TestNetworks:
         assert all(torch.isfinite(loss) for loss in losses.values())
         (found, _) = network.eval()([torch.rand(3, 96, 128)] * 2)
         assert found["boxes"].shape[1] == 4
+        assert network.transform([torch.rand(3, 96, 128)])[0].tensors.shape[-2:] == (96, 128)  # not rescaled
 
     def test_unknown_ones(self):
         with pytest.raises(ValueError, match="unknown model 'unets'"):
             make_segmenter("unets", 2, "x", "scratch")
-        with pytest.raises(ValueError, match="unknown model 'ssd'"):
-            make_detector("ssd", 2, "x", "scratch", (64, 64))
+        with pytest.raises(ValueError, match="ssdlite is built from scratch"):
+            make_detector("ssdlite", 2, "x", "imagenet", (64, 64))
 
     def test_a_missing_package_is_named_with_its_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)

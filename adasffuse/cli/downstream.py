@@ -93,7 +93,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     network = parser.add_argument_group("network")
     network.add_argument(
         "--model",
-        help="network; segment: fpn, unet, segformer_b0 to _b5 (default: fpn); detect: fcos, retinanet, "
+        help="network; segment: fpn, unet, segformer_b0 to _b5 (default: fpn); detect: fcos, retinanet, ssdlite, "
         "or of ultralytics (AGPL-3.0) yolov5nu, yolov8n, ... (default: fcos)",
     )
     network.add_argument(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection import FCOS, RetinaNet, ssdlite320_mobilenet_v3_large
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
@@ -20,7 +20,7 @@ from adasffuse.downstream.packages import needed
 from adasffuse.downstream.samples import Sample
 from adasffuse.images.boxes import Annotation
 
-MODELS = ("fcos", "retinanet")
+MODELS = ("fcos", "retinanet", "ssdlite")
 _CHANNELS = 96  # of the feature pyramid
 _LEAST_SCORE = 0.02  # least score of kept boxes; low, since COCO's precision is averaged up to the highest recall
 
@@ -71,18 +71,29 @@ class PyramidBackbone(nn.Module):
 def make_detector(
     model: str, classes: int, backbone: str, weights: str, size: tuple[int, int], precision: str = "float32"
 ) -> nn.Module:
-    """A torchvision detector; class numbers start from 0, as in the class list.
+    """A torchvision detector; class numbers start from 0, as in the class list, except for 'ssdlite'.
 
     Args:
-        model: 'fcos' (Tian et al., ICCV 2019) or 'retinanet' (Lin et al., ICCV 2017).
-        backbone: timm's name.
+        model: 'fcos' (Tian et al., ICCV 2019), 'retinanet' (Lin et al., ICCV 2017) or 'ssdlite' (Sandler et al., CVPR
+            2018, on MobileNetV3, always from scratch).
+        backbone: timm's name, for 'fcos' and 'retinanet'.
         size: height, width of the images, which are not rescaled.
     Raises:
         ValueError: unknown model, or weights that cannot be loaded.
     """
+    if model in MODELS:
+        check_start(model, weights)
+    if model == "ssdlite":
+        if weights == "imagenet":
+            raise ValueError("ssdlite is built from scratch here; use --weights scratch, or --model fcos")
+        network = ssdlite320_mobilenet_v3_large(
+            weights=None, weights_backbone=None, num_classes=classes + 1, score_thresh=_LEAST_SCORE
+        )
+        network.transform.image_mean, network.transform.image_std = [0.0] * 3, [1.0] * 3
+        network.transform.fixed_size = size[::-1]  # width, height; else all images become 320x320
+        return network
     if model not in MODELS:
         raise ValueError(f"unknown model {model!r} of detection; choose {', '.join(MODELS)}, or yolov5nu, yolov8n ...")
-    check_start(model, weights)
     options = {
         "min_size": min(size),
         "max_size": max(size),
@@ -101,27 +112,35 @@ def make_detector(
     return network
 
 
-def detection_loss(model: nn.Module, images: Tensor, samples: Sequence[Sample]) -> Tensor:
-    """The sum of a torchvision detector's losses."""
-    device = images.device
-    targets = [{"boxes": one.boxes.to(device), "labels": one.classes.to(device)} for one in samples]
-    return sum(model(list(images), targets).values())
+def detection_loss(model: nn.Module, images: Tensor, samples: Sequence[Sample], first: int) -> Tensor:
+    """The sum of a torchvision detector's losses.
+
+    Args:
+        first: number of the first class in the network: 1 where 0 is its background.
+    """
+    targets = [
+        {"boxes": sample.boxes.to(images.device), "labels": (sample.classes + first).to(images.device)}
+        for sample in samples
+    ]
+    losses = model(list(images), targets)
+    return sum(losses.values())
 
 
 @torch.no_grad()
-def detect(model: nn.Module, image: Tensor, size: tuple[int, int], classes: ClassList) -> list[Detection]:
+def detect(model: nn.Module, image: Tensor, size: tuple[int, int], classes: ClassList, first: int) -> list[Detection]:
     """Detections of a torchvision detector in an image.
 
     Args:
         image: (3, H, W), normalised.
         size: height, width of the image file; boxes are returned in its pixels.
+        first: number of the first class in the network, see `detection_loss`.
     """
     (result,) = model([image])
     height, width = image.shape[-2:]
     scale = torch.tensor([size[1] / width, size[0] / height] * 2)
     boxes = (result["boxes"].cpu().float() * scale).tolist()
     rows = zip(result["labels"].tolist(), result["scores"].tolist(), boxes)
-    return [Detection(classes.names[k], score, tuple(box)) for k, score, box in rows]
+    return [Detection(classes.names[k - first], score, tuple(box)) for k, score, box in rows if k >= first]
 
 
 @dataclass(frozen=True)

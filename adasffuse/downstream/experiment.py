@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +162,7 @@ def _train(experiment: Experiment, run: Run, folder: Path) -> None:
     files = experiment.files[run.modality]
     samples = Samples(experiment.train, files, experiment.classes, experiment.size, run.seed)
     model = _network(experiment)
-    loss: Loss = partial(detection.detection_loss, model)
-    if experiment.task == "segment":
-        loss = _segmentation_loss(experiment, model)
+    loss = _segmentation_loss(experiment, model) if experiment.task == "segment" else _detection_loss(experiment, model)
     fit(model, loss, samples, experiment.budget, run.seed, folder, str(run))
     with replacing(folder / MODEL) as temporary:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
@@ -234,6 +231,15 @@ def _segmentation_loss(experiment: Experiment, model: nn.Module) -> Loss:
     return loss
 
 
+def _detection_loss(experiment: Experiment, model: nn.Module) -> Loss:
+    first = _first_number(experiment)
+    return lambda images, samples: detection.detection_loss(model, images, samples, first)
+
+
+def _first_number(experiment: Experiment) -> int:
+    return 1 if experiment.model == "ssdlite" else 0
+
+
 @torch.no_grad()
 def _score_segmenter(experiment: Experiment, model: nn.Module, name: str) -> Scores:
     matrices = {stem: matrix for stem, (matrix, _) in _segmented(experiment, model, name)}
@@ -264,8 +270,8 @@ def _score_detector(experiment: Experiment, model: nn.Module, name: str, folder:
     samples = Samples(experiment.scored, experiment.files[name], experiment.classes, experiment.size, None)
     found = {}
     for number, frame in enumerate(experiment.scored):
-        image = samples[number].image.to(device)
-        found[frame.stem] = detection.detect(model, image, frame.size, experiment.classes)
+        image, first = samples[number].image.to(device), _first_number(experiment)
+        found[frame.stem] = detection.detect(model, image, frame.size, experiment.classes, first)
     return _detection_scores(experiment, found, folder)
 
 

@@ -153,7 +153,7 @@ class Report:
         parts = ", ".join(f"{len(frames)} {group}" for group, frames in groups.items())
         kind = "masks" if e.task == "segment" else "boxes"
         start = "from scratch" if e.weights == "scratch" else f"from {e.weights} weights"
-        network = e.model if e.model.startswith(("yolo", "segformer")) else f"{e.model} on {e.backbone}"
+        network = e.model if e.model.startswith(("yolo", "segformer", "ssdlite")) else f"{e.model} on {e.backbone}"
         seeds = ", ".join(map(str, e.seeds))
         others = "".join(
             f"{name}: {counted(len(frames), 'frame')} of another data set. " for name, frames in e.others.items()
