@@ -95,9 +95,8 @@ class TrainingCrops(Dataset):
             order = np.random.default_rng([*self.key, epoch]).permutation(len(self))
             self._order = epoch, order
         index = int(self._order[1][position])
-        rng = np.random.default_rng(
-            [*self.key, epoch, index + 1]
-        )  # NumPy takes a key that ends in 0 for one without it
+        # not `index`: NumPy takes a key that ends in 0 for one without it, which is that of the order
+        rng = np.random.default_rng([*self.key, epoch, index + 1])
         if self.sharp and rng.random() < self.share:
             photo = self.sharp[rng.integers(len(self.sharp))]
             name, (a, b, truth) = photo.name, self._made(photo.images()[0], rng)

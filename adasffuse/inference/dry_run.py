@@ -89,7 +89,7 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
     plan.failed += report.failed
     plan.notices += folder_notices(fuser.task, work.folder.folders, seen)
     plan.notices += infrared_notices(looks, fuser.denoise)
-    plan.notices += misaligned_pairs_notice(off, reading.align, len(looked_at) if are_scans(fuser.task) else None)
+    plan.notices += misaligned_pairs_notice(off, reading.align, len(looks) if are_scans(fuser.task) else None)
     if work.file is None:
         plan.notices += former_results(one.result for one in plan.planned)
     plan.failed += unwritable(work.save_dir)

@@ -82,7 +82,8 @@ def misaligned_pairs_notice(
     if align is None:
         cure = "they are fused as they are; look at the results, and try --align affine"
     shifts = [(seen.shift, name) for name, seen in off if seen is not None and seen.shift is not None]
-    turned, apart, unlike = _without_shift(off, len(off) if closely is None else closely)
+    closely = len(off) if closely is None else closely
+    turned, apart, unlike = _without_shift(off, closely)
     notices = []
     if shifts:
         pixels, name = max(shifts)
@@ -92,9 +93,8 @@ def misaligned_pairs_notice(
         )
     for way, names in turned.items():
         notices.append(
-            f"in {len(names)} of {counted(closely or len(off), 'pair')}, such as {names[0]}, A seems to fit B only "
-            "if it is "
-            f"{way}; they are used as they are: {how_to_turn(way)}, or correct the orientation that they state (EXIF)"
+            f"in {len(names)} of {counted(closely, 'pair')}, such as {names[0]}, A seems to fit B only if it is {way}; "
+            f"they are used as they are: {how_to_turn(way)}, or correct the orientation that they state (EXIF)"
         )
     if apart:
         notices.append(f"{len(apart)} of {counted(len(off), 'pair')}, such as {apart[0]}, {_APART}; {cure}")
