@@ -807,6 +807,11 @@ def test_what_is_no_place_for_a_calibration_or_aligned_sources(folders, tmp_path
     beside.unlink()
     assert align.run([*sources, "-o", str(tmp_path / "one.png")]) == 2
     assert "one.png: a folder is written here" in capsys.readouterr().err and not (tmp_path / "one.png").exists()
+    assert align.run([*sources, "-o", sources[0]]) == 1
+    assert "-o " + sources[0] + ": holds inputs" in capsys.readouterr().err
+    assert sorted(path.name for path in (folders / "infrared").iterdir()) == sorted(
+        path.name for path in (folders / "visible").iterdir()
+    )
     (tmp_path / "file").touch()
     assert align.run([*sources, "-o", str(tmp_path / "file")]) == 1
     out, err = capsys.readouterr()

@@ -285,7 +285,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     grid = args.grid or GRIDS[0]
     aligner = Aligner(method, grid, args.measure, known)
     if args.out is not None:
-        check_outputs(folders={"-o": args.out})
+        check_outputs(folders={"-o": args.out}, inputs=[path for path in (args.a, args.b) if path.is_dir()])
         sources = [path.parent for scene in job.scenes for path in scene.paths]
         for name in job.names:
             check_outputs(folders={"-o": args.out / name}, inputs=sources)
